@@ -1,0 +1,1 @@
+"""The service side of skyhook_casa."""

@@ -1,0 +1,114 @@
+"""Everything this project raises.
+
+SkyhookError
+├── InvalidRequest        also a ValueError; the caller asked for something impossible
+│   ├── ExpressionError   a cut or definition that cannot be parsed or typed; shows the place
+│   └── MissingColumn     a column that some files of the dataset do not have, and no fill given
+├── NotFound              also a KeyError; no such dataset, version, column or object
+├── AlreadyExists         the name is taken
+├── IngestError           an input file cannot be read as events
+├── CorruptObject         stored bytes contradict their checksums or their own directory
+├── ResourceExhausted     an answer would pass a limit: memory, request size, list length
+└── StoreError            also an OSError; the object store or catalog failed; a retry may help
+
+``kind`` is the code of an error on the wire and in the C++ engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class SkyhookError(Exception):
+    """Base of every error of this project."""
+
+    kind: ClassVar[str] = "internal"
+
+    def __str__(self) -> str:
+        """The message as it was given (a `KeyError` would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidRequest(SkyhookError, ValueError):
+    """The caller asked for something impossible."""
+
+    kind = "invalid-request"
+
+
+class ExpressionError(InvalidRequest):
+    """An expression cannot be parsed or typed.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what would be right.
+    text : str
+        The whole expression.
+    start, stop : int
+        The characters of `text` that are wrong: `start` is in, `stop` is out.
+    """
+
+    kind = "expression"
+
+    def __init__(self, message: str, text: str = "", start: int = 0, stop: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.text = text
+        self.start = start
+        self.stop = max(stop, start + 1)
+
+    def __str__(self) -> str:
+        """The message, the expression and carets under the wrong place."""
+        if not self.text:
+            return self.message
+        return f"{self.message}\n    {self.text}\n    {' ' * self.start}{'^' * (self.stop - self.start)}"
+
+
+class MissingColumn(InvalidRequest):
+    """Some files of the dataset do not have a column that the query needs."""
+
+    kind = "missing-column"
+
+
+class NotFound(SkyhookError, KeyError):
+    """There is no such dataset, version, column or object."""
+
+    kind = "not-found"
+
+
+class AlreadyExists(SkyhookError):
+    """The name is taken."""
+
+    kind = "already-exists"
+
+
+class IngestError(SkyhookError):
+    """An input file cannot be read as events."""
+
+    kind = "ingest"
+
+
+class CorruptObject(SkyhookError):
+    """Stored bytes contradict their checksums or their own directory."""
+
+    kind = "corrupt-object"
+
+
+class ResourceExhausted(SkyhookError):
+    """An answer would pass a limit."""
+
+    kind = "resource-exhausted"
+
+
+class StoreError(SkyhookError, OSError):
+    """The object store or the catalog failed; a retry may help."""
+
+    kind = "store"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"``, or an empty string if nothing is near `name`."""
+    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
