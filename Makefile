@@ -1,0 +1,55 @@
+# Everything a developer or CI needs. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build test test-fast lint ctest format demo bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+# The stamp says that the Debian packages, the virtual environment and the Python packages are there.
+$(VENV)/.installed: pyproject.toml setup.py tools/debian-packages
+	@tools/debian-packages $(PYTHON)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" "nanobind>=2.4"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[dev]"
+	@touch $@
+
+venv: $(VENV)/.installed  ## install the tools and a virtual environment in .venv, if missing
+
+build: venv  ## compile the engine, only what changed
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+
+test: lint ctest  ## all that CI checks
+	@$(BIN)/python -m pytest -q -n 2
+
+test-fast: build  ## the Python tests without the slow ones
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+lint: venv  ## ruff, mypy and clang-format, changing nothing
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; false; }
+	@$(BIN)/mypy
+	@$(if $(CXX_FILES),$(BIN)/clang-format --dry-run -Werror $(CXX_FILES))
+
+ctest: build  ## the C++ tests
+	@cmake --build build/engine
+	@ctest --test-dir build/engine --output-on-failure --no-tests=ignore
+
+format: venv  ## put Python and C++ into the project's format
+	@$(BIN)/ruff check --quiet --fix --exit-zero .
+	@$(BIN)/ruff format --quiet .
+	@$(if $(CXX_FILES),$(BIN)/clang-format -i $(CXX_FILES))
+
+demo: build  ## 200,000 events from ROOT file to plots, in demo-output/
+	@$(BIN)/python docs/examples/demo.py demo-output
+
+bench: build  ## the benchmarks beside their peers
+	@$(BIN)/python -m pytest -q bench
+
+clean:  ## remove what was built; the virtual environment stays
+	rm -rf build dist *.egg-info demo-output skyhook_casa/_engine*.so .pytest_cache .mypy_cache .ruff_cache
