@@ -16,7 +16,8 @@ $(VENV)/.installed: pyproject.toml setup.py tools/debian-packages
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Python packages into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" "nanobind>=2.4"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[dev]"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-build-isolation --editable ".[dev]"
 	@touch $@
 
 venv: $(VENV)/.installed  ## install the tools and a virtual environment in .venv, if missing

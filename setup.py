@@ -42,13 +42,19 @@ def _nanobind_cmake_dir() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+PACKAGES = {
+    "skyhook_casa": "skyhook_casa",
+    "skyhook_client": "client/skyhook_client",
+    "skyhook_server": "server/skyhook_server",
+}
+"""Folder of each top package."""
+
 setup(
     packages=[
-        *find_packages(include=["skyhook_casa", "skyhook_casa.*"]),
-        *find_packages("client"),
-        *find_packages("server"),
+        *PACKAGES,
+        *(f"{name}.{inner}" for name, folder in PACKAGES.items() for inner in find_packages(folder)),
     ],
-    package_dir={"skyhook_client": "client/skyhook_client", "skyhook_server": "server/skyhook_server"},
+    package_dir=PACKAGES,
     package_data={
         "skyhook_casa": ["py.typed", "*.pyi"],
         "skyhook_client": ["py.typed"],
