@@ -1,0 +1,1 @@
+"""Benchmarks of skyhook_casa beside what users would pick instead; see README.md."""
