@@ -1,0 +1,141 @@
+"""The catalog's selects, built once: SQLAlchemy compiles each only the first time."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, select
+
+from . import tables as t
+
+version_columns = (
+    t.versions.c.id,
+    t.datasets.c.name,
+    t.versions.c.number,
+    t.versions.c.schema_id,
+    t.versions.c.events,
+    t.versions.c.partitions,
+    t.versions.c.bytes,
+    t.versions.c.created,
+    t.versions.c.note,
+)
+versions = (
+    select(*version_columns)
+    .join(t.datasets, t.datasets.c.id == t.versions.c.dataset_id)
+    .where(t.datasets.c.name == bindparam("dataset"))
+    .order_by(t.versions.c.number.desc())
+)
+newest = versions.limit(1)
+numbered = versions.where(t.versions.c.number == bindparam("number"))
+
+newest_numbers = (
+    select(
+        t.versions.c.dataset_id,
+        sa.func.max(t.versions.c.number).label("number"),
+        sa.func.count().label("versions"),
+    )
+    .group_by(t.versions.c.dataset_id)
+    .subquery()
+)
+all_newest = (
+    select(*version_columns, newest_numbers.c.versions)
+    .join(t.datasets, t.datasets.c.id == t.versions.c.dataset_id)
+    .join(
+        newest_numbers,
+        (newest_numbers.c.dataset_id == t.versions.c.dataset_id)
+        & (newest_numbers.c.number == t.versions.c.number),
+    )
+    .order_by(t.datasets.c.name)
+)
+
+column_fields = (
+    t.schema_columns.c.name,
+    t.schema_columns.c.dtype,
+    t.schema_columns.c.list,
+    t.schema_columns.c.counts,
+    t.schema_columns.c.title,
+    t.schema_columns.c.typename,
+)
+of_schema = t.schema_columns.c.schema_id == bindparam("schema_id")
+one_column = select(*column_fields).where(of_schema, t.schema_columns.c.name == bindparam("name"))
+some_columns = select(*column_fields).where(
+    of_schema, t.schema_columns.c.name.in_(bindparam("names", expanding=True))
+)
+all_columns = select(*column_fields).where(of_schema).order_by(t.schema_columns.c.position)
+all_names = select(t.schema_columns.c.name).where(of_schema).order_by(t.schema_columns.c.position)
+
+all_lists = (
+    select(t.schema_lists.c.name, t.schema_lists.c.counter, t.schema_lists.c.collection)
+    .where(t.schema_lists.c.schema_id == bindparam("schema_id"))
+    .order_by(t.schema_lists.c.position)
+)
+one_list = all_lists.where(t.schema_lists.c.name == bindparam("name"))
+
+layout_index = select(t.layout_columns.c.name, t.layout_columns.c.index).where(
+    t.layout_columns.c.layout_id == bindparam("layout_id"),
+    t.layout_columns.c.name.in_(bindparam("names", expanding=True)),
+)
+version_layouts = select(t.version_layouts.c.layout_id).where(
+    t.version_layouts.c.version_id == bindparam("version_id")
+)
+layouts_having = select(t.layout_columns.c.name, t.layout_columns.c.layout_id).where(
+    t.layout_columns.c.layout_id.in_(bindparam("layout_ids", expanding=True)),
+    t.layout_columns.c.name.in_(bindparam("names", expanding=True)),
+)
+
+file_fields = (
+    t.files.c.path,
+    t.files.c.uuid,
+    t.files.c.tree,
+    t.files.c.entries,
+    t.files.c.bytes,
+)
+object_fields = (
+    t.objects.c.name,
+    t.objects.c.bytes,
+    t.objects.c.directory_start,
+    t.objects.c.directory_bytes,
+    t.objects.c.layout_id,
+)
+version_files = (
+    select(t.files.c.id, *file_fields)
+    .join(t.version_files, t.version_files.c.file_id == t.files.c.id)
+    .where(t.version_files.c.version_id == bindparam("version_id"))
+    .order_by(t.version_files.c.position)
+)
+version_partitions = (
+    select(
+        t.version_partitions.c.position,
+        t.version_partitions.c.first_event,
+        t.partitions.c.events,
+        t.partitions.c.entry_start,
+        t.partitions.c.entry_stop,
+        t.partitions.c.file_id,
+        *object_fields,
+    )
+    .select_from(t.version_partitions)
+    .join(t.partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
+    .join(t.objects, t.objects.c.id == t.partitions.c.object_id)
+    .where(t.version_partitions.c.version_id == bindparam("version_id"))
+    .order_by(t.version_partitions.c.position)
+)
+files_of_layouts = (
+    select(*file_fields, t.objects.c.layout_id)
+    .distinct()
+    .select_from(t.version_partitions)
+    .join(t.partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
+    .join(t.objects, t.objects.c.id == t.partitions.c.object_id)
+    .join(t.files, t.files.c.id == t.partitions.c.file_id)
+    .where(
+        t.version_partitions.c.version_id == bindparam("version_id"),
+        t.objects.c.layout_id.in_(bindparam("layout_ids", expanding=True)),
+    )
+    .order_by(t.files.c.path)
+)
+version_trees = (
+    select(t.version_trees.c.tree, *file_fields, *object_fields)
+    .select_from(t.version_trees)
+    .join(t.files, t.files.c.id == t.version_trees.c.file_id)
+    .join(t.objects, t.objects.c.id == t.version_trees.c.object_id)
+    .where(t.version_trees.c.version_id == bindparam("version_id"))
+    .order_by(t.version_trees.c.tree, t.files.c.id)
+)

@@ -1,0 +1,113 @@
+"""What the catalog takes and gives: small immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+
+class ObjectInfo(NamedTuple):
+    """One immutable object of the store."""
+
+    name: str
+    """SHA-256 of its content, in hex."""
+    bytes: int
+    directory_start: int
+    """Where the object's directory begins, in bytes from the object's start; 0 if it has none."""
+    directory_bytes: int
+    layout_id: int | None
+    """The order of its columns, for `Catalog.layout_index`; None for an object without events."""
+
+
+class FileInfo(NamedTuple):
+    """One tree of one ROOT file that events came from."""
+
+    path: str
+    uuid: str
+    tree: str
+    entries: int
+    """All entries of the tree, ingested or not."""
+    bytes: int
+    """Size of the file."""
+
+
+class Partition(NamedTuple):
+    """A contiguous range of a version's events, held by one object."""
+
+    index: int  # type: ignore[assignment]  # takes the place of tuple.index
+    """Place in the version, from 0."""
+    first_event: int
+    """Events of the version before this partition."""
+    events: int
+    object: ObjectInfo
+    file: FileInfo
+    entry_start: int
+    """First entry of `file` that is in."""
+    entry_stop: int
+    """One past the last entry of `file` that is in."""
+
+
+class NewPartition(NamedTuple):
+    """A partition that is written but not part of a version yet."""
+
+    events: int
+    object: ObjectInfo
+    file: FileInfo
+    entry_start: int
+    entry_stop: int
+
+
+class MetaTree(NamedTuple):
+    """A tree that travels with a file: `Runs`, `LuminosityBlocks`; an Arrow IPC file in the store."""
+
+    tree: str
+    file: FileInfo
+    object: ObjectInfo
+    """With `layout_id` None and no directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """One immutable manifest of a dataset."""
+
+    id: int
+    dataset: str
+    number: int
+    """1, 2, 3, … in each dataset; never given twice."""
+    schema_id: int
+    events: int
+    partitions: int
+    bytes: int
+    """Bytes of the partitions' objects."""
+    created: datetime
+    """In UTC."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """One line of the list of datasets."""
+
+    name: str
+    newest: DatasetVersion
+    versions: int
+    """How many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An ingest that is running, or was killed and can go on."""
+
+    id: int
+    key: str
+    """Hash of the files and options: the same call finds its job again."""
+    dataset: str
+    state: str
+    """`running`, or `done` once its version is committed."""
+    description: str
+    """What the caller wants to remember, as JSON."""
+    version: int | None
+    """The version it made, once done."""
+    updated: datetime
+    """When it last recorded anything, in UTC."""
