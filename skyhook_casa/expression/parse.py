@@ -1,0 +1,233 @@
+"""From text to a checked syntax tree.
+
+The language is Python's expression syntax; `&&`, `||` and `!` are read as in C. Nothing is ever
+evaluated by Python: the tree is only looked at, and only the node types named here are let in.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from ..errors import ExpressionError
+from .types import Mismatch
+
+TEXT_CHARS_MAX: Final = 65_536
+"""Longest expression."""
+DEPTH_MAX: Final = 64
+"""Deepest nesting; a chain such as ``a + b + c + …`` counts as one level."""
+PARTS_MAX: Final = 8_192
+"""Most names, numbers and operators of one expression."""
+
+_ALLOWED: Final = (
+    ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
+    ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.UnaryOp, ast.UAdd, ast.USub, ast.Not, ast.Invert,
+    ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.IfExp, ast.Call,
+    ast.keyword, ast.Constant, ast.Name, ast.Load, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List,
+)  # fmt: skip
+_MODULES: Final = frozenset(("np", "numpy", "ak", "awkward", "math"))
+_FOUR_VECTOR_FIELDS: Final = ("pt", "eta", "phi", "mass")
+_NUMBER: Final = re.compile(
+    r"(?<![\w.])(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An expression's text with its syntax tree, able to point at a part of it."""
+
+    text: str
+    """As it was written, tabs and line ends replaced by blanks."""
+    tree: ast.expr
+    origin: tuple[int, ...]
+    """For each character that Python's parser saw, its place in `text`; one more for the end."""
+
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        """Return the characters [start, stop) of `text` that a node was read from."""
+        start = getattr(node, "col_offset", 0)
+        stop = getattr(node, "end_col_offset", None) or start + 1
+        return self.origin[start], self.origin[stop - 1] + 1
+
+    def fail(self, node: ast.AST, message: str) -> NoReturn:
+        """Raise an `ExpressionError` with carets under `node`."""
+        raise ExpressionError(message, self.text, *self.span(node))
+
+    @contextmanager
+    def at(self, node: ast.AST) -> Iterator[None]:
+        """Give a `Mismatch` raised inside its place in the text."""
+        try:
+            yield
+        except Mismatch as problem:
+            raise ExpressionError(str(problem), self.text, *self.span(node)) from None
+
+    def is_bang(self, node: ast.UnaryOp) -> bool:
+        """Return whether a `~` of the tree was written as `!`."""
+        return self.text[self.span(node)[0]] == "!"
+
+
+def parse(text: str) -> Source:
+    """Return the syntax tree of an expression.
+
+    Raises
+    ------
+    ExpressionError
+        If the text is no expression of the language, or passes TEXT_CHARS_MAX, DEPTH_MAX or
+        PARTS_MAX.
+    """
+    if len(text) > TEXT_CHARS_MAX:
+        raise ExpressionError(f"the expression has {len(text)} characters; {TEXT_CHARS_MAX} are allowed")
+    text = re.sub(r"\s", " ", text)
+    _check_characters(text)
+    rewritten, origin = _rewrite(text)
+    source = Source(text, _python_tree(text, rewritten, origin), origin)
+    _check_tree(source)
+    return source
+
+
+def mentioned_names(text: str) -> set[str]:
+    """Return the column, list and definition names that an expression may refer to.
+
+    `Muon.pt` counts as `Muon_pt` too, and a name that may be a collection brings the four columns
+    of its four-vector, so that one look-up can fetch all that compiling will ask for.
+
+    Raises
+    ------
+    ExpressionError
+        If the text cannot be parsed.
+    """
+    found = names_in(parse(text))
+    records = {name for name in found if "_" not in name}
+    return found | {f"{name}_{field}" for name in records for field in _FOUR_VECTOR_FIELDS}
+
+
+def names_in(source: Source) -> set[str]:
+    """Return the names in an expression that are not called; `Muon.pt` gives `Muon` and `Muon_pt`."""
+    found: set[str] = set()
+    called: set[int] = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call):
+            called.add(id(node.func))
+            called.add(id(getattr(node.func, "value", None)))
+        elif id(node) in called:
+            continue
+        elif isinstance(node, ast.Attribute):
+            name = dotted_name(node)
+            found |= set() if name is None else {name}
+        elif isinstance(node, ast.Name):
+            found.add(node.id)
+    return found
+
+
+def dotted_name(node: ast.expr) -> str | None:
+    """Return `Muon_pt` for `Muon.pt`, any number of dots; None if the node is anything else."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    return "_".join([node.id, *reversed(parts)])
+
+
+def function_name(source: Source, node: ast.Call) -> str:
+    """Return the name of the function called; `np.`, `ak.` and `math.` in front are dropped."""
+    function = node.func
+    if isinstance(function, ast.Name):
+        return function.id
+    if (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id in _MODULES
+    ):
+        return function.attr
+    source.fail(function, "only functions can be called, as in sum(Jet_pt)")
+
+
+def _check_characters(text: str) -> None:
+    """Refuse what no expression needs, before Python's tokenizer sees it."""
+    if not text.strip():
+        raise ExpressionError("the expression is empty")
+    for place, character in enumerate(text):
+        if character in "\"'`#\\@;$?{}" or character == "\0":
+            raise ExpressionError(
+                f"unexpected {character!r}: expressions have no texts, comments or code", text, place
+            )
+        if not character.isascii():
+            raise ExpressionError(f"unexpected character {character!r}", text, place)
+    for number in _NUMBER.finditer(text):
+        after = text[number.end() : number.end() + 1]
+        if after.isalnum() or after in ("_", "."):
+            stop = number.end() + len(re.match(r"[\w.]*", text[number.end() :]).group())  # type: ignore[union-attr]
+            raise ExpressionError(
+                f"{text[number.start() : stop]} is not a number", text, number.start(), stop
+            )
+
+
+def _rewrite(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the text as Python reads it, and the place in `text` of each of its characters."""
+    out: list[str] = []
+    origin: list[int] = []
+    place = 0
+    while place < len(text):
+        pair = text[place : place + 2]
+        if pair in ("&&", "||"):
+            new, width = (" and " if pair == "&&" else " or "), 2
+        elif pair[0] == "!" and pair != "!=":
+            new, width = "~", 1
+        else:
+            new, width = pair[0], 1
+        out.append(new)
+        origin.extend([place] * (len(new) - 1) + [place + width - 1])
+        place += width
+    return "".join(out), (*origin, len(text))
+
+
+def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr:
+    shift = len(rewritten) - len(rewritten.lstrip())
+    try:
+        tree = ast.parse(rewritten.strip(), mode="eval").body
+    except SyntaxError as error:
+        start = min(max((error.offset or 1) - 1, 0) + shift, len(rewritten))
+        stop = min(max((error.end_offset or 0) - 1 + shift, start + 1), len(rewritten))
+        early = not rewritten[start:].strip()
+        message = "the expression ends too early" if early else f"syntax error: {_plain(error.msg)}"
+        place = len(text.rstrip()) if early else origin[start]
+        raise ExpressionError(message, text, place, 0 if early else origin[stop - 1] + 1) from None
+    except (MemoryError, RecursionError):
+        raise ExpressionError(f"the expression is nested more than {DEPTH_MAX} deep") from None
+    except ValueError as error:
+        raise ExpressionError(f"syntax error: {error}") from None
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.expr, ast.keyword)):
+            node.col_offset += shift
+            node.end_col_offset = (node.end_col_offset or 0) + shift
+    return tree
+
+
+def _plain(message: str) -> str:
+    """Return Python's message without advice that is wrong here."""
+    return message.split(". Perhaps")[0].split(". Maybe")[0]
+
+
+def _check_tree(source: Source) -> None:
+    """Let in only the node types of the language, within the limits."""
+    parts = 0
+    waiting: list[tuple[ast.AST, int]] = [(source.tree, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if not isinstance(node, _ALLOWED):
+            source.fail(node, f"{type(node).__name__} is not part of the query language")
+        if isinstance(node, ast.Constant) and not isinstance(node.value, (bool, int, float)):
+            source.fail(node, f"{node.value!r} is no number, True or False")
+        parts += not isinstance(node, (ast.Load, ast.operator, ast.boolop, ast.unaryop, ast.cmpop))
+        if parts > PARTS_MAX:
+            raise ExpressionError(f"the expression has more than {PARTS_MAX} names, numbers and operators")
+        if depth > DEPTH_MAX:
+            source.fail(node, f"the expression is nested more than {DEPTH_MAX} deep")
+        for child in ast.iter_child_nodes(node):
+            chained = isinstance(node, ast.BinOp) and child is node.left and isinstance(child, ast.BinOp)
+            waiting.append((child, depth + (not chained)))
