@@ -11,12 +11,13 @@ from .deliver import compile_cut, compile_thinning, compile_value, is_record
 from .functions import CONSTANTS, FUNCTIONS
 from .indices import index_target
 from .parse import mentioned_names
-from .types import Names, Value
+from .types import Names, Term, Value
 
 __all__ = [
     "CONSTANTS",
     "FUNCTIONS",
     "Names",
+    "Term",
     "Value",
     "compile_cut",
     "compile_thinning",

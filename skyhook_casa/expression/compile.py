@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ..errors import ExpressionError, did_you_mean
-from ..program import EVENT, ProgramBuilder
+from ..program import ProgramBuilder
 from . import fourvector
 from .emit import Emitter, checked, fold
 from .functions import CONSTANTS, FUNCTIONS, Function
@@ -212,20 +212,20 @@ class _Walker:
         for link in reversed(links):
             right = self.operand(link.right)
             with self._source.at(link):
-                result = self._binary(_BINARY[type(link.op)], result, right, link)
+                result = self._binary(_BINARY[type(link.op)], result, right)
         return result
 
-    def _binary(self, op: str, a: Operand, b: Operand, node: ast.BinOp) -> Operand:
+    def _binary(self, op: str, a: Operand, b: Operand) -> Operand:
         if isinstance(a, Record) and isinstance(b, Record):
             return fourvector.combined(self._emitter, op, a, b)
         try:
             return self._emitter.arithmetic(op, a, b)
         except Mismatch as problem:
-            if op not in _BITS or not isinstance(a, Array) and not isinstance(b, Array):
+            if op not in _BITS:
                 raise
-            sign = self._source.text[slice(*self._source.span(node))]
-            hint = "& | ^ bind tighter than comparisons: write (a > 1) & (b < 2)" if len(sign) > 0 else ""
-            raise Mismatch(f"{problem}; {hint}") from None
+            raise Mismatch(
+                f"{problem}; & | ^ bind tighter than comparisons: write (a > 1) & (b < 2)"
+            ) from None
 
     def _unary(self, node: ast.UnaryOp) -> Operand:
         x = self.operand(node.operand)

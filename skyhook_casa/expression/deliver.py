@@ -10,12 +10,11 @@ from ..errors import ExpressionError
 from ..program import AXIS_OPS, CONST, EVENT, ProgramBuilder
 from .compile import Compiler
 from .parse import parse
-from .types import Array, Literal, Mismatch, Names, Operand, Record, Value
+from .types import Array, Literal, Mismatch, Names, Operand, Record, Term, Value
 
 _SLOW: Final = frozenset(
-    (
-        "exp expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh pow atan2 hypot mod floordiv"
-    ).split()
+    "exp expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "pow atan2 hypot mod floordiv".split()
 )
 _NODE_COST: Final = 1
 _LIST_COST: Final = 4
@@ -25,10 +24,10 @@ _COMBINATION_FACTOR: Final = 64
 
 def compile_cut(
     builder: ProgramBuilder, names: Names, text: str, defined: Mapping[str, str] | None = None
-) -> list[int]:
+) -> list[Term]:
     """Return the terms of a cut: an event passes if all are true.
 
-    Each is a bool per event and never missing. Where conditions are joined by `and` or `&` at
+    Where conditions are joined by `and` or `&` at
     the top, each is a term of its own; the cheapest to evaluate comes first.
 
     Raises
@@ -44,9 +43,9 @@ def compile_cut(
     terms = []
     for node, x in parts:
         with source.at(node):
-            terms.append(_condition(compiler, x))
-    unique = list(dict.fromkeys(terms))
-    return sorted(unique, key=lambda term: cost(builder, term))
+            terms.append(Term(_condition(compiler, x), source.text[slice(*source.span(node))]))
+    unique = {term.node: term for term in reversed(terms)}
+    return sorted(reversed(unique.values()), key=lambda term: cost(builder, term.node))
 
 
 def compile_value(

@@ -168,7 +168,7 @@ class Emitter:
             weak = isinstance(x, Literal) and not isinstance(x.value, bool)
             kinds.append(type(x.value) if weak and isinstance(x, Literal) else np.dtype(self.dtype(x)))
         try:
-            loop = ufunc.resolve_dtypes((*kinds, None))  # type: ignore[arg-type]
+            loop = ufunc.resolve_dtypes((*kinds, None))
         except TypeError:
             have = " and ".join(self.describe(x) for x in operands)
             raise Mismatch(f"{ufunc.__name__} cannot take {have}") from None
@@ -321,13 +321,12 @@ class Emitter:
         return self.moved(x, kept, lambda node: self.builder.take(node, kept))
 
     def element(self, x: Operand, i: Operand) -> Operand:
-        """Return element number `i` of each list, counted from the end if negative; missing if there is none."""
-        axis = self.list_of(x, "an index […]")
+        """Return element `i` of each list, from the end if negative; missing if there is none."""
+        self.list_of(x, "an index […]")
         if self.axis(i) >= 0:
             raise Mismatch(f"an index must be one whole number per event, not {self.describe(i)}")
         if np.dtype(self.dtype(i)).kind not in "iu":
             raise Mismatch(f"an index must be a whole number, not {self.describe(i)}")
-        del axis
         at = self.cast(i, "int64").node
         return self.moved(x, EVENT, lambda node: self.builder.index(node, at))
 

@@ -24,10 +24,11 @@ PARTS_MAX: Final = 8_192
 """Most names, numbers and operators of one expression."""
 
 _ALLOWED: Final = (
-    ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
-    ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.UnaryOp, ast.UAdd, ast.USub, ast.Not, ast.Invert,
-    ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.IfExp, ast.Call,
-    ast.keyword, ast.Constant, ast.Name, ast.Load, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List,
+    ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
+    ast.Pow, ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.UnaryOp, ast.UAdd, ast.USub,
+    ast.Not, ast.Invert, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In,
+    ast.NotIn, ast.IfExp, ast.Call, ast.keyword, ast.Constant, ast.Name, ast.Load, ast.Attribute,
+    ast.Subscript, ast.Slice, ast.Tuple, ast.List,
 )  # fmt: skip
 _MODULES: Final = frozenset(("np", "numpy", "ak", "awkward", "math"))
 _FOUR_VECTOR_FIELDS: Final = ("pt", "eta", "phi", "mass")
@@ -193,7 +194,7 @@ def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr
     except SyntaxError as error:
         start = min(max((error.offset or 1) - 1, 0) + shift, len(rewritten))
         stop = min(max((error.end_offset or 0) - 1 + shift, start + 1), len(rewritten))
-        early = not rewritten[start:].strip()
+        early = not error.offset or not rewritten[start:].strip()
         message = "the expression ends too early" if early else f"syntax error: {_plain(error.msg)}"
         place = len(text.rstrip()) if early else origin[start]
         raise ExpressionError(message, text, place, 0 if early else origin[stop - 1] + 1) from None

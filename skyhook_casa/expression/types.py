@@ -70,6 +70,16 @@ Operand = Literal | Array | Record
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """One of the conditions that a cut joins by `and`: a bool per event, never missing."""
+
+    node: int
+    """Its number in the program."""
+    text: str
+    """What it says, as it stands in the cut."""
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """A compiled value that can be delivered."""
 
