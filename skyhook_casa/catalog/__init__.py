@@ -10,7 +10,6 @@ import os
 
 from .database import open_database
 from .jobs import Jobs
-from .reading import VersionNames
 from .types import (
     DatasetInfo,
     DatasetVersion,
@@ -34,7 +33,6 @@ __all__ = [
     "NewPartition",
     "ObjectInfo",
     "Partition",
-    "VersionNames",
     "union_schema",
 ]
 

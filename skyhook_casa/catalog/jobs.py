@@ -20,6 +20,7 @@ from .types import FileInfo, Job, MetaTree, NewPartition, ObjectInfo
 
 _jobs = select(*t.jobs.columns).order_by(t.jobs.c.id)
 _job = _jobs.where(t.jobs.c.key == bindparam("key"))
+_idle = _jobs.where(t.jobs.c.state == "running", t.jobs.c.updated < bindparam("time_s"))
 _job_partitions = (
     select(
         t.partitions.c.events,
@@ -124,14 +125,19 @@ class Jobs:
     def drop_job(self, job: Job) -> None:
         """Give a job up: `gc` then frees what only it has made."""
         with self._database.write() as connection:
-            _forget_progress(connection, job.id)
-            connection.execute(t.jobs.delete().where(t.jobs.c.id == job.id))
+            _forget(connection, job.id)
+
+    def jobs_idle_since(self, time_s: float) -> list[Job]:
+        """Return the running jobs that recorded nothing since that time."""
+        with self._database.read() as connection:
+            return [_make_job(row) for row in connection.execute(_idle, {"time_s": time_s})]
 
     def drop_jobs_idle_since(self, time_s: float) -> list[Job]:
-        """Give up the running jobs that recorded nothing since that time; return them."""
-        idle = [job for job in self.jobs() if job.state == "running" and job.updated.timestamp() < time_s]
-        for job in idle:
-            self.drop_job(job)
+        """Give up those jobs and return them."""
+        with self._database.write() as connection:
+            idle = [_make_job(row) for row in connection.execute(_idle, {"time_s": time_s})]
+            for job in idle:
+                _forget(connection, job.id)
         return idle
 
 
@@ -156,6 +162,11 @@ def _update(connection: Connection, job_id: int, **values: Any) -> None:
 def _forget_progress(connection: Connection, job_id: int) -> None:
     for table in (t.job_partitions, t.job_trees):
         connection.execute(table.delete().where(table.c.job_id == job_id))
+
+
+def _forget(connection: Connection, job_id: int) -> None:
+    _forget_progress(connection, job_id)
+    connection.execute(t.jobs.delete().where(t.jobs.c.id == job_id))
 
 
 def _make_job(row: Sequence[Any]) -> Job:

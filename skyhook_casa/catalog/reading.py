@@ -108,10 +108,6 @@ class Reading:
         with self._database.read() as connection:
             return load_schema(connection, version.schema_id)
 
-    def names(self, version: DatasetVersion) -> VersionNames:
-        """Return what the compiler of expressions asks, with a memory."""
-        return VersionNames(self, version)
-
     def partitions(self, version: DatasetVersion) -> list[Partition]:
         """Return every partition of `version`, in its order.
 
@@ -156,6 +152,12 @@ class Reading:
                 found |= {row[0]: row[1] for row in rows}
         return found
 
+    def layout(self, layout_id: int) -> dict[str, int]:
+        """Return all that `layout_index` can return, in the directory's order."""
+        with self._database.read() as connection:
+            rows = connection.execute(s.whole_layout, {"layout_id": layout_id})
+            return {row[0]: row[1] for row in rows}
+
     def lacking(self, version: DatasetVersion, names: Sequence[str]) -> dict[str, list[FileInfo]]:
         """Return the files, by path, that lack columns: those of `names` that some file lacks.
 
@@ -185,32 +187,6 @@ class Reading:
         if not numbers or number is None:
             return NotFound(f"dataset {dataset!r} has no version")
         return NotFound(f"dataset {dataset!r} has no version {number}; the newest is {numbers[0]}")
-
-
-class VersionNames:
-    """The columns and lists of one version, each asked for once."""
-
-    def __init__(self, catalog: Reading, version: DatasetVersion) -> None:
-        self._catalog = catalog
-        self._version = version
-        self._columns: dict[str, Column | None] = {}
-        self._lists: dict[str, ListInfo | None] = {}
-
-    def column(self, name: str) -> Column | None:
-        """Return the column `name`, or None."""
-        if name not in self._columns:
-            self._columns[name] = self._catalog.column(self._version, name)
-        return self._columns[name]
-
-    def list_info(self, name: str) -> ListInfo | None:
-        """Return the list `name`, or None."""
-        if name not in self._lists:
-            self._lists[name] = self._catalog.list_info(self._version, name)
-        return self._lists[name]
-
-    def known(self) -> list[str]:
-        """Return every column name."""
-        return self._catalog.column_names(self._version)
 
 
 def make_version(row: Sequence[Any]) -> DatasetVersion:

@@ -74,6 +74,11 @@ layout_index = select(t.layout_columns.c.name, t.layout_columns.c.index).where(
     t.layout_columns.c.layout_id == bindparam("layout_id"),
     t.layout_columns.c.name.in_(bindparam("names", expanding=True)),
 )
+whole_layout = (
+    select(t.layout_columns.c.name, t.layout_columns.c.index)
+    .where(t.layout_columns.c.layout_id == bindparam("layout_id"))
+    .order_by(t.layout_columns.c.index)
+)
 version_layouts = select(t.version_layouts.c.layout_id).where(
     t.version_layouts.c.version_id == bindparam("version_id")
 )

@@ -24,9 +24,6 @@ from sqlalchemy import (
 SCHEMA_VERSION: Final = 1
 """Of the tables below. A catalog of a newer one is refused, an older one is upgraded."""
 
-NAME_CHARS_MAX: Final = 255
-"""Longest name of a dataset, column, list or tree."""
-
 metadata = MetaData()
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -41,11 +38,11 @@ def _key(name: str) -> Column[Any]:
 
 
 def _name(name: str = "name", **options: Any) -> Column[str]:
-    return Column(name, String(NAME_CHARS_MAX), nullable=False, **options)
+    return Column(name, Text, nullable=False, **options)
 
 
-def _number(name: str, nullable: bool = False) -> Column[Any]:
-    return Column(name, _BIG, nullable=nullable)
+def _number(name: str) -> Column[Any]:
+    return Column(name, _BIG, nullable=False)
 
 
 def _time(name: str) -> Column[float]:
@@ -91,8 +88,8 @@ schema_columns = _relation(
     _name(primary_key=True),
     Column("position", Integer, nullable=False),
     Column("dtype", String(16), nullable=False),
-    Column("list", String(NAME_CHARS_MAX)),
-    Column("counts", String(NAME_CHARS_MAX)),
+    Column("list", Text),
+    Column("counts", Text),
     Column("title", Text, nullable=False),
     Column("typename", Text, nullable=False),
 )
@@ -102,7 +99,7 @@ schema_lists = _relation(
     _key("schema_id"),
     _name(primary_key=True),
     Column("position", Integer, nullable=False),
-    Column("counter", String(NAME_CHARS_MAX)),
+    Column("counter", Text),
     Column("collection", Boolean, nullable=False),
 )
 
@@ -121,7 +118,7 @@ objects = _entity(
     _number("bytes"),
     _number("directory_start"),
     _number("directory_bytes"),
-    _number("layout_id", nullable=True),
+    _number("layout_id"),
 )
 
 files = _entity(

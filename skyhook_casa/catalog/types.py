@@ -16,8 +16,8 @@ class ObjectInfo(NamedTuple):
     directory_start: int
     """Where the object's directory begins, in bytes from the object's start; 0 if it has none."""
     directory_bytes: int
-    layout_id: int | None
-    """The order of its columns, for `Catalog.layout_index`; None for an object without events."""
+    layout_id: int
+    """The order of its columns, for `Catalog.layout_index`; 0 for an object that is no partition."""
 
 
 class FileInfo(NamedTuple):
@@ -64,7 +64,7 @@ class MetaTree(NamedTuple):
     tree: str
     file: FileInfo
     object: ObjectInfo
-    """With `layout_id` None and no directory."""
+    """With `layout_id` 0 and no directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from .rows import Rows
 from .types import DatasetVersion, FileInfo, Job, MetaTree, NewPartition, Partition
 from .union import union_schema
 
+NAME_CHARS_MAX: Final = 255
+"""Longest name of a dataset."""
 PARTITIONS_MAX: Final = 10_000_000
 """Most partitions of one version."""
 
@@ -147,15 +149,23 @@ class Writing(Reading):
         """
         with self._database.write() as connection:
             for table, users in _USERS:
-                used = sa.union_all(*(select(column).where(column.is_not(None)) for column in users))
+                used = sa.union_all(*(select(column) for column in users))
                 connection.execute(table.delete().where(table.c.id.not_in(used)))
             for table in (t.schema_columns, t.schema_lists):
                 connection.execute(table.delete().where(table.c.schema_id.not_in(select(t.schemas.c.id))))
 
-    def object_names(self) -> set[str]:
-        """Return the name of every object that the catalog knows."""
+    def object_names(self, given_up: Sequence[Job] = ()) -> set[str]:
+        """Return the name of every object that a version or a job uses, the jobs `given_up` aside."""
+        gone = [job.id for job in given_up]
+        of_jobs = select(t.job_partitions.c.partition_id).where(t.job_partitions.c.job_id.not_in(gone))
+        used = select(t.partitions.c.object_id).where(
+            t.partitions.c.id.in_(sa.union_all(select(t.version_partitions.c.partition_id), of_jobs))
+        )
+        trees = select(t.version_trees.c.object_id)
+        job_trees = select(t.job_trees.c.object_id).where(t.job_trees.c.job_id.not_in(gone))
+        names = select(t.objects.c.name).where(t.objects.c.id.in_(sa.union_all(used, trees, job_trees)))
         with self._database.read() as connection:
-            return set(connection.execute(select(t.objects.c.name)).scalars())
+            return set(connection.execute(names).scalars())
 
     def created_s(self) -> float:
         """Return when the catalog was made, in seconds since 1970."""
@@ -276,7 +286,7 @@ class _Commit:
                 )
             ).scalars()
         )
-        new = {one.object.layout_id for one in partitions} - known - {None}
+        new = {one.object.layout_id for one in partitions} - known - {0}
         self._insert(t.version_layouts, [{"layout_id": layout_id} for layout_id in new])
         self._totals = (firsts[-1], count + len(ids), nbytes + sum(one.object.bytes for one in partitions))
 
@@ -326,7 +336,7 @@ class _Commit:
 
 
 def _check_name(dataset: str) -> None:
-    longest = t.NAME_CHARS_MAX
+    longest = NAME_CHARS_MAX
     if not (0 < len(dataset) <= longest and dataset.isprintable() and dataset.strip() == dataset):
         raise InvalidRequest(f"{dataset!r} is no dataset name: use 1 to {longest} printable characters")
 
