@@ -31,12 +31,14 @@ class Decoder {
     Decompress(buffer, memory.data(), raw);
     return reinterpret_cast<const T*>(memory.data());
   }
-  // Decompresses to `to` and returns the number of bytes.
-  int64_t ReadTo(Buffer buffer, void* to) {
+  // Decompresses to `to`, which may take a few bytes of padding more than the values.
+  void ReadTo(Buffer buffer, void* to) {
     int64_t raw = RawBytes(buffer);
-    if (raw >= 0) return Decompress(buffer, to, raw), raw;
-    memcpy(to, buffer.data + 8, buffer.bytes - 8);
-    return buffer.bytes - 8;
+    if (raw >= 0) {
+      Decompress(buffer, to, raw);
+    } else {
+      memcpy(to, buffer.data + 8, buffer.bytes - 8);
+    }
   }
 
  private:
@@ -63,7 +65,10 @@ class ArraySink {
   explicit ArraySink(void* to) : to_(static_cast<float*>(to)), at_(to_) {}
   float* Room() { return at_; }
   void Advance(int64_t n) { at_ += n; }
-  void Whole(Decoder& decoder, Buffer buffer, int) { at_ += decoder.ReadTo(buffer, at_) / 4; }
+  void Whole(Decoder& decoder, Buffer buffer, int64_t n, int) {
+    decoder.ReadTo(buffer, at_);
+    at_ += n;
+  }
   int64_t Finish() const { return at_ - to_; }
 
  private:
@@ -80,10 +85,8 @@ class HistogramSink {
   void Advance(int64_t n) {
     if ((held_ += n) >= kBlock) Flush();
   }
-  void Whole(Decoder& decoder, Buffer buffer, int column) {
-    const float* values = decoder.Read<float>(buffer, column);
-    int64_t n = buffer.bytes == 0 ? 0 : Count(buffer);
-    Fill(values, n);
+  void Whole(Decoder& decoder, Buffer buffer, int64_t n, int column) {
+    Fill(decoder.Read<float>(buffer, column), n);
   }
   int64_t Finish() {
     Flush();
@@ -91,11 +94,6 @@ class HistogramSink {
   }
 
  private:
-  static int64_t Count(Buffer buffer) {
-    int64_t raw;
-    memcpy(&raw, buffer.data, 8);
-    return (raw < 0 ? buffer.bytes - 8 : raw) / 4;
-  }
   void Flush() {
     Fill(block_, held_);
     held_ = 0;
@@ -249,8 +247,8 @@ void Run(int query, int64_t batches, const int64_t* events, int64_t columns, con
   static thread_local Decoder decoder;
   for (int64_t i = 0; i < batches; ++i) {
     const Buffer* batch = buffers + i * columns;
-    if (query == 1) first.Whole(decoder, batch[0], 0);
-    if (query == 2) first.Whole(decoder, batch[1], 1);
+    if (query == 1) first.Whole(decoder, batch[0], events[i], 0);
+    if (query == 2) first.Whole(decoder, batch[1], decoder.Read<int32_t>(batch[0], 0)[events[i]], 1);
     if (query == 3) Q3(decoder, batch, events[i], first);
     if (query == 4) Q4(decoder, batch, events[i], first);
     if (query == 5) Q5(decoder, batch, events[i], first);
@@ -264,7 +262,8 @@ int64_t Gather(const void* from, const std::vector<int32_t>& rows, void* to) {
   return rows.size() * sizeof(T);
 }
 
-int64_t GatherLists(const uint32_t* from, const int32_t* offsets, const std::vector<int32_t>& rows, void* to) {
+int64_t GatherLists(const uint32_t* from, const int32_t* offsets, const std::vector<int32_t>& rows,
+                    void* to) {
   auto* at = static_cast<uint32_t*>(to);
   for (int32_t row : rows) {
     for (int32_t j = offsets[row]; j < offsets[row + 1]; ++j) *at++ = from[j];
@@ -274,7 +273,8 @@ int64_t GatherLists(const uint32_t* from, const int32_t* offsets, const std::vec
 
 // Continues the offsets `to`, whose last element is `to[-1]`; returns the number of bytes added.
 int64_t GatherOffsets(const int32_t* offsets, const std::vector<int32_t>& rows, int32_t* to) {
-  for (size_t i = 0; i < rows.size(); ++i) to[i] = to[static_cast<int64_t>(i) - 1] + offsets[rows[i] + 1] - offsets[rows[i]];
+  for (size_t i = 0; i < rows.size(); ++i)
+    to[i] = to[static_cast<int64_t>(i) - 1] + offsets[rows[i] + 1] - offsets[rows[i]];
   return rows.size() * 4;
 }
 
@@ -283,8 +283,8 @@ int64_t GatherOffsets(const int32_t* offsets, const std::vector<int32_t>& rows, 
 extern "C" {
 
 // q1 to q6. `first` and `second` take the delivered arrays; sizes[] their numbers of values.
-void ceiling_deliver(int query, int64_t batches, const int64_t* events, int64_t columns, const Buffer* buffers,
-                     void* first, void* second, int64_t* sizes) {
+void ceiling_deliver(int query, int64_t batches, const int64_t* events, int64_t columns,
+                     const Buffer* buffers, void* first, void* second, int64_t* sizes) {
   ArraySink a(first), b(second);
   Run(query, batches, events, columns, buffers, a, b);
   sizes[0] = a.Finish();
@@ -324,15 +324,18 @@ void ceiling_skim(int all, float above, int64_t batches, const int64_t* events, 
     }
     rows.resize(kept);
     for (int list = 0; list < 2; ++list)
-      sizes[list] += GatherOffsets(offsets[list], rows, reinterpret_cast<int32_t*>(outputs[list] + sizes[list]));
+      sizes[list] +=
+          GatherOffsets(offsets[list], rows, reinterpret_cast<int32_t*>(outputs[list] + sizes[list]));
     for (int64_t c = 3; c < columns; ++c) {
       uint8_t* to = outputs[c - 1] + sizes[c - 1];
       if (all) {
-        sizes[c - 1] += decoder.ReadTo(batch[c], to);
+        decoder.ReadTo(batch[c], to);
+        sizes[c - 1] += widths[c] * (lists[c] < 0 ? events[i] : offsets[lists[c]][events[i]]);
         continue;
       }
       const void* from = decoder.Read<uint8_t>(batch[c], static_cast<int>(c));
-      sizes[c - 1] += lists[c] >= 0   ? GatherLists(static_cast<const uint32_t*>(from), offsets[lists[c]], rows, to)
+      sizes[c - 1] += lists[c] >= 0
+                          ? GatherLists(static_cast<const uint32_t*>(from), offsets[lists[c]], rows, to)
                       : widths[c] == 8 ? Gather<uint64_t>(from, rows, to)
                                        : Gather<uint32_t>(from, rows, to);
     }

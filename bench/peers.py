@@ -309,7 +309,8 @@ class DuckDB(System):
         return {
             "q1": "SELECT MET_pt AS x FROM t",
             "q2": "SELECT unnest(Jet_pt) AS x FROM t",
-            "q3": "SELECT x FROM (SELECT unnest(Jet_pt) AS x, unnest(Jet_eta) AS eta FROM t) WHERE abs(eta) < 1",
+            "q3": "SELECT x FROM (SELECT unnest(Jet_pt) AS x, unnest(Jet_eta) AS eta FROM t)"
+            " WHERE abs(eta) < 1",
             "q4": "SELECT MET_pt AS x FROM t WHERE len(list_filter(Jet_pt, lambda p: p > 40)) >= 2",
             "q5": self.pair,
         }[self.query.name]

@@ -265,7 +265,8 @@ def difference(query: BenchQuery, got: Answer, expected: Answer) -> str | None:
     if query.tolerance == 0 and got.fingerprints:
         for name, print_ in expected.fingerprints.items():
             if (got.counts.get(name), got.fingerprints.get(name)) != (expected.counts[name], print_):
-                return f"{query.name}: {name} has {got.counts.get(name)} values, not the {expected.counts[name]} expected"
+                found = got.counts.get(name)
+                return f"{query.name}: {name} has {found} values, not the {expected.counts[name]} expected"
     return None
 
 
