@@ -7,7 +7,7 @@ evaluated by Python. The language is described in ``docs/query-language.md``.
 
 from __future__ import annotations
 
-from .deliver import compile_cut, compile_thinning, compile_value, cut_conditions, is_record
+from .deliver import compile_cut, compile_thinning, compile_value, is_record
 from .functions import CONSTANTS, FUNCTIONS
 from .indices import index_target
 from .parse import mentioned_names
@@ -22,7 +22,6 @@ __all__ = [
     "compile_cut",
     "compile_thinning",
     "compile_value",
-    "cut_conditions",
     "index_target",
     "is_record",
     "mentioned_names",

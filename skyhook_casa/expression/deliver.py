@@ -48,18 +48,6 @@ def compile_cut(
     return sorted(reversed(unique.values()), key=lambda term: cost(builder, term.node))
 
 
-def cut_conditions(text: str) -> list[str]:
-    """Return the text of each condition that `and` or `&` join at the top of a cut.
-
-    Raises
-    ------
-    ExpressionError
-        If the text cannot be parsed.
-    """
-    source = parse(text)
-    return [source.text[slice(*source.span(node))] for node in _conditions(source.tree)]
-
-
 def compile_value(
     builder: ProgramBuilder, names: Names, text: str, defined: Mapping[str, str] | None = None
 ) -> Value:
