@@ -159,6 +159,11 @@ class ObjectStore(ABC):
         return f"{type(self).__name__}({self.url!r})"
 
 
+def is_name(name: str) -> bool:
+    """Return whether an object may be called so."""
+    return len(name) <= NAME_CHARS_MAX and _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Return `name` if an object may be called so.
 
@@ -167,7 +172,7 @@ def check_name(name: str) -> str:
     InvalidRequest
         If not: names are 1 to `NAME_CHARS_MAX` of `0-9a-z._-`, and begin with a letter or digit.
     """
-    if len(name) > NAME_CHARS_MAX or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidRequest(
             f"{name!r} is no object name: use 1 to {NAME_CHARS_MAX} of 0-9a-z._- and begin with 0-9a-z"
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InvalidRequest, NotFound, StoreError
-from .base import ByteRange, ObjectStore, StoredObject, check_data, check_name, past_the_end
+from .base import ByteRange, ObjectStore, StoredObject, check_data, check_name, is_name, past_the_end
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -80,7 +80,7 @@ class DirectoryStore(ObjectStore):
         for shard in shards:
             with self._reporting("cannot list the objects"):
                 found = [stored for entry in _entries(Path(shard.path)) if (stored := _stored(entry))]
-            yield from found
+            yield from (one for one in found if is_name(one.name) and one.name[:2] == shard.name)
 
     def delete(self, name: str, put_before_s: float | None = None) -> bool:
         """See `ObjectStore.delete`."""
