@@ -1,0 +1,96 @@
+"""Some events of an answer, as NumPy arrays that lie in the engine's buffers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from .compile_query import Output
+
+if TYPE_CHECKING:
+    from . import _engine
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some events of an answer, column by column, in dataset order."""
+
+    outputs: tuple[Output, ...]
+    events: int
+    values: Sequence[Array]
+    """Of each output: one value per event, or the flat content of its lists."""
+    offsets: Sequence[Array | None]
+    """Of each output: int64, shape (events + 1,), from 0; None for one value per event.
+    Outputs on one axis share one array."""
+    valid: Sequence[Array | None]
+    """Of each output: bool, whether each value is there; None where all are."""
+    rows: Array | None = None
+    """int64, shape (events,): number of each event in the dataset, from 0; None if not asked for."""
+
+    @classmethod
+    def of(cls, outputs: tuple[Output, ...], result: _engine.Result, rows: bool = False) -> Batch:
+        """Return what the engine delivered, without copying it."""
+        axes = {output.axis for output in outputs} - {None}
+        shared = {axis: result.offsets(axis) for axis in axes if axis is not None}
+        numbers = range(len(outputs))
+        return cls(
+            outputs,
+            result.events,
+            [result.values(number) for number in numbers],
+            [None if output.axis is None else shared[output.axis] for output in outputs],
+            [result.valid(number) if outputs[number].optional else None for number in numbers],
+            result.rows() if rows else None,
+        )
+
+    @staticmethod
+    def result(outputs: tuple[Output, ...], rows: bool) -> _engine.Result:
+        """Return an empty result for the engine to fill."""
+        from . import _engine
+
+        groups = [-1 if output.axis is None else output.axis for output in outputs]
+        return _engine.Result([output.dtype for output in outputs], groups, rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays; offsets that outputs share count once."""
+        offsets = {id(array): array.nbytes for array in self.offsets if array is not None}
+        return sum(array.nbytes for array in self.values) + sum(offsets.values())
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """Return the events from `start` up to, but not including, `stop`; values are not copied."""
+        rebased: dict[int, Array] = {}
+        values: list[Array] = []
+        offsets: list[Array | None] = []
+        valid: list[Array | None] = []
+        for number, output in enumerate(self.outputs):
+            first, last, whole = start, stop, self.offsets[number]
+            if output.axis is not None and whole is not None:
+                first, last = int(whole[start]), int(whole[stop])
+                if output.axis not in rebased:
+                    rebased[output.axis] = whole[start : stop + 1] - whole[start]
+            there = self.valid[number]
+            values.append(self.values[number][first:last])
+            valid.append(None if there is None else there[first:last])
+            offsets.append(None if output.axis is None else rebased[output.axis])
+        rows = None if self.rows is None else self.rows[start:stop]
+        return Batch(self.outputs, stop - start, values, offsets, valid, rows)
+
+    def pieces(self, nbytes: int) -> Iterator[Batch]:
+        """Yield the batch in pieces of about `nbytes` bytes, of one event at least."""
+        yield from self.split(round(self.nbytes / nbytes))
+
+    def split(self, count: int) -> Iterator[Batch]:
+        """Yield the batch in `count` pieces of about equal numbers of events, none of them empty."""
+        count = min(max(1, count), max(1, self.events))
+        if count == 1:
+            yield self
+            return
+        ends = [self.events * piece // count for piece in range(count + 1)]
+        for start, stop in itertools.pairwise(ends):
+            yield self.slice(start, stop)

@@ -1,0 +1,158 @@
+"""What a query would do: the conditions in order, the columns and bytes it may read, the parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import CorruptObject
+from .plan import Plan
+from .report import human_bytes
+from .stores import ByteRange, ObjectStore
+
+_HEADER_BYTES = 64
+_ROW_HEAD_BYTES = 32
+_ENTRY_BYTES = 48
+_STORED_BYTES_AT = 8
+"""Place of `stored_bytes` inside the entry of one chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a query would do, as `explain` found without reading events."""
+
+    dataset: str
+    version: int
+    events: int
+    partitions: int
+    files: int
+    layouts: int
+    """Different sets of columns that the objects have; each has a program of its own."""
+    columns: tuple[str, ...]
+    """What is delivered."""
+    terms: tuple[str, ...]
+    """Conditions on events, in the order in which they are tried."""
+    cut_bytes: dict[str, int]
+    """Stored bytes of each column that the cut needs; read for every event not ruled out before."""
+    output_bytes: dict[str, int]
+    """Stored bytes of each other column; read only from chunks with events kept."""
+    object_bytes: int
+    """Bytes of the objects."""
+    place: str
+    """Where the parts run."""
+
+    @property
+    def bytes_max(self) -> int:
+        """Most bytes that can be read; zone maps and the cut save some of them."""
+        return sum(self.cut_bytes.values()) + sum(self.output_bytes.values())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return (name, text) of each line of the explanation."""
+        share = f", {self.bytes_max / self.object_bytes:.2%} of what is stored" if self.object_bytes else ""
+        lines = [
+            (
+                "dataset",
+                f"{self.dataset}, version {self.version}: {self.events:,} events of {self.files} files",
+            ),
+            ("partitions", f"{self.partitions}, in {self.layouts} layout{'s' if self.layouts != 1 else ''}"),
+            ("runs", self.place),
+            ("delivers", _short(self.columns)),
+        ]
+        lines += [("cut" if n == 0 else "then", term) for n, term in enumerate(self.terms)]
+        lines += [("reads", f"{human_bytes(self.bytes_max)} at most{share}")]
+        if self.cut_bytes:
+            lines.append(("  for the cut", _sizes(self.cut_bytes)))
+        if self.output_bytes:
+            when = "  for events kept" if self.terms else "  columns"
+            lines.append((when, _sizes(self.output_bytes)))
+        return lines
+
+    def __str__(self) -> str:
+        """The explanation in a few lines."""
+        return "\n".join(f"{name:<18}{text}" for name, text in self.lines())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(t)}</td></tr>" for n, t in self.lines())
+        return f"<table>{rows}</table>"
+
+
+def explain(plan: Plan, store: ObjectStore) -> Explanation:
+    """Return what `plan` would do on `store`.
+
+    Reads, of each object, the directory rows of the columns that the plan reads.
+
+    Raises
+    ------
+    MissingColumn
+        If objects lack a column that the query needs and gives no fill value for.
+    """
+    for_cut = set(plan.only([]).reads)
+    sizes: Counter[str] = Counter()
+    parts = [part for part in plan.partitions if part.events]
+    for part in parts:
+        assert part.object.layout_id is not None
+        plan.program(part.object.layout_id)
+        hints = plan.hints(part.object.layout_id)
+        info = part.object
+        found = column_bytes(
+            store, info.name, info.directory_start, info.directory_bytes, list(hints.values())
+        )
+        sizes.update(dict(zip(hints, found, strict=True)))
+    return Explanation(
+        dataset=plan.version.dataset,
+        version=plan.version.number,
+        events=plan.version.events,
+        partitions=len(parts),
+        files=len({(part.file.uuid, part.file.path) for part in parts}),
+        layouts=len({part.object.layout_id for part in parts}),
+        columns=tuple(output.name for output in plan.outputs),
+        terms=tuple(plan.terms),
+        cut_bytes={name: sizes[name] for name in plan.reads if name in for_cut},
+        output_bytes={name: sizes[name] for name in plan.reads if name not in for_cut},
+        object_bytes=sum(part.object.bytes for part in parts),
+        place=f"in this process, on {store.url}",
+    )
+
+
+def column_bytes(
+    store: ObjectStore, name: str, directory_start: int, directory_bytes: int, indices: Sequence[int]
+) -> list[int]:
+    """Return the stored bytes of columns of one object, given by their directory index.
+
+    Raises
+    ------
+    CorruptObject
+        If the directory's header contradicts its place in the object.
+    """
+    if not indices:
+        return []
+    header = store.read(name, ByteRange(directory_start, directory_start + _HEADER_BYTES))
+    if header[:8] != b"SKYHKDIR":
+        raise CorruptObject(f"object {name!r} has no directory at byte {directory_start}")
+    n_columns, n_chunks, row_bytes = (int(n) for n in np.frombuffer(header, "<u4", 3, 12))
+    first = _HEADER_BYTES + (4 * n_chunks + 7) // 8 * 8 + 8 + 8 * n_columns + 8
+    expected_row = _ROW_HEAD_BYTES + _ENTRY_BYTES * n_chunks + 8
+    if (
+        row_bytes != expected_row
+        or first + n_columns * row_bytes > directory_bytes
+        or max(indices) >= n_columns
+    ):
+        raise CorruptObject(f"object {name!r} has a directory that contradicts itself")
+    starts = [directory_start + first + index * row_bytes + _ROW_HEAD_BYTES for index in indices]
+    rows = store.read_many(name, [ByteRange(at, at + _ENTRY_BYTES * n_chunks) for at in starts])
+    return [int(np.frombuffer(r, "<u4")[_STORED_BYTES_AT // 4 :: _ENTRY_BYTES // 4].sum()) for r in rows]
+
+
+def _short(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown}, … ({len(names)} columns)" if len(names) > most else shown
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    largest = sorted(sizes, key=lambda name: -sizes[name])
+    return _short([f"{name} {human_bytes(sizes[name])}" for name in largest])

@@ -1,0 +1,186 @@
+"""A query resolved against one version of a dataset: what to compute, and on which objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from .catalog import Catalog, DatasetVersion, Partition
+from .compile_query import Absent, Output, compile_query
+from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
+from .query import Fill, Query
+from .resolve import DatasetNames, resolve_columns
+from .schema import OFFSETS_SUFFIX, Column
+
+FILES_NAMED_MAX: Final = 3
+"""Files that an error names for each missing column."""
+COLUMNS_NAMED_MAX: Final = 5
+"""Missing columns that an error names."""
+
+
+class Plan:
+    """What one query computes, and where. Made by `plan`; it never changes.
+
+    Attributes
+    ----------
+    query : Query
+        What was asked, with the version filled in.
+    version : DatasetVersion
+        What it is asked of.
+    """
+
+    def __init__(self, catalog: Catalog, query: Query) -> None:
+        self.version: DatasetVersion = catalog.version(query.dataset, query.version)
+        self.query = replace(query, version=self.version.number)
+        self._catalog = catalog
+        self._names = DatasetNames(catalog, self.version)
+        self._targets: Sequence[Column | str] = resolve_columns(self._names, query)
+        self._compiled = compile_query(self._names, query, self._targets)
+        self._programs: dict[int, bytes] = {}
+        self._hints: dict[int, dict[str, int]] = {}
+        self._check_fill()
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The columns of the answer, in order."""
+        return self._compiled.outputs
+
+    @property
+    def terms(self) -> list[str]:
+        """The conditions that every kept event meets, in the order in which they are tried."""
+        return [term.text for term in self._compiled.terms]
+
+    @property
+    def reads(self) -> list[str]:
+        """The physical columns that may be read: those of the cut first, then the others."""
+        return [column.name for column in self._compiled.builder.columns]
+
+    @cached_property
+    def partitions(self) -> Sequence[Partition]:
+        """The parts of the dataset, in its order."""
+        return self._catalog.partitions(self.version)
+
+    def only(self, outputs: Sequence[str]) -> Plan:
+        """Return the plan that delivers only these of the outputs; none of them to count events."""
+        other = object.__new__(Plan)
+        other.__dict__.update(self.__dict__)
+        other._targets = [t for t in self._targets if (t if isinstance(t, str) else t.name) in outputs]
+        other._compiled = compile_query(self._names, self.query, other._targets)
+        other._programs = {}
+        other._hints = {}
+        return other
+
+    def program(self, layout_id: int) -> bytes:
+        """Return the engine's program for objects of this layout.
+
+        Raises
+        ------
+        MissingColumn
+            If the objects lack a column that the query needs and gives no fill value for.
+        """
+        if layout_id not in self._programs:
+            hints = self.hints(layout_id)
+            absent = [name for name in self.reads if name not in hints]
+            if absent:
+                compiled = compile_query(self._names, self.query, self._targets, self._absent(absent, hints))
+            else:
+                compiled = self._compiled
+                builder = compiled.builder
+                builder.columns[:] = [replace(column, hint=hints[column.name]) for column in builder.columns]
+            self._programs[layout_id] = compiled.encode()
+        return self._programs[layout_id]
+
+    def hints(self, layout_id: int) -> dict[str, int]:
+        """Return the directory index of each column read that objects of this layout have."""
+        if layout_id not in self._hints:
+            self._hints[layout_id] = self._catalog.layout_index(layout_id, self.reads)
+        return self._hints[layout_id]
+
+    def _absent(self, physical: list[str], hints: dict[str, int]) -> Absent:
+        """Return what to read instead of absent columns."""
+        fill = dict(self.query.fill)
+        lists = frozenset(n.removesuffix(OFFSETS_SUFFIX) for n in physical if n.endswith(OFFSETS_SUFFIX))
+        columns: dict[str, Fill] = {}
+        missing: list[str] = []
+        for name in [n for n in physical if not n.endswith(OFFSETS_SUFFIX)]:
+            column = self._names.column(name)
+            if name in fill:
+                columns[name] = fill[name]
+            elif column is not None and column.dtype == "bool":
+                columns[name] = False
+            else:
+                missing.append(name)
+        for name in sorted(lists):
+            missing.extend(self._uncounted(name, physical, fill))
+        if missing:
+            raise MissingColumn(self._missing(missing))
+        return Absent(hints, columns, lists)
+
+    def _uncounted(self, list_name: str, physical: list[str], fill: dict[str, Fill]) -> list[str]:
+        """Return the counter of a list that objects lack, if only its length is asked for."""
+        for name in physical:
+            column = None if name.endswith(OFFSETS_SUFFIX) else self._names.column(name)
+            if column is not None and column.list == list_name:
+                return []
+        info = self._names.list_info(list_name)
+        counter = list_name if info is None or info.counter is None else info.counter
+        return [] if counter in fill else [counter]
+
+    def _missing(self, names: list[str]) -> str:
+        lacking = self._catalog.lacking(self.version, names)
+        lines = []
+        for name in names[:COLUMNS_NAMED_MAX]:
+            files = [file.path for file in lacking.get(name, ())]
+            more = len(files) - FILES_NAMED_MAX
+            shown = ", ".join(files[:FILES_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+            lines.append(f"{name} is not in {shown}" if files else f"{name} is not in every file")
+        if len(names) > COLUMNS_NAMED_MAX:
+            lines.append(f"{len(names) - COLUMNS_NAMED_MAX} more columns are missing")
+        return f'{"; ".join(lines)}. Give the value to use there: fill={{"{names[0]}": 0}}'
+
+    def _check_fill(self) -> None:
+        for name, value in self.query.fill:
+            column = self._names.column(name)
+            if column is None:
+                known = self._names.known()
+                raise NotFound(
+                    f"fill names {name!r}, which is no column of the dataset{did_you_mean(name, known)}"
+                )
+            _check_value(column, value)
+
+
+def plan(catalog: Catalog, query: Query) -> Plan:
+    """Return what `query` computes; its cost grows with the columns asked for, not with those stored.
+
+    Raises
+    ------
+    NotFound
+        If there is no such dataset, version or column; the message offers near matches.
+    ExpressionError
+        If an expression cannot be parsed or typed.
+    """
+    return Plan(catalog, query)
+
+
+def _check_value(column: Column, value: Fill) -> None:
+    """Refuse a fill value that the column's type cannot hold."""
+    if column.counts is not None and value != 0:
+        raise InvalidRequest(f"fill[{column.name!r}] is {value!r}; a list that is not there has length 0")
+    dtype = np.dtype(column.dtype)
+    if dtype.kind == "f":
+        return
+    fits = (
+        value in (0, 1)
+        if dtype.kind == "b"
+        else _whole(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    )
+    if not fits:
+        raise InvalidRequest(f"fill[{column.name!r}] is {value!r}; the column holds {column.dtype}")
+
+
+def _whole(value: Fill) -> bool:
+    return isinstance(value, int) or value.is_integer()

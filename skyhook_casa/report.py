@@ -1,0 +1,67 @@
+"""What a run of a query did: every answer comes with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts of one run. An answer with failed parts is never given: the run raises."""
+
+    dataset: str
+    version: int
+    partitions_planned: int = 0
+    """Parts of the dataset that the plan names."""
+    partitions_done: int = 0
+    """Parts that were worked through; fewer than planned only once `limit` events were found."""
+    events_in: int = 0
+    """Events looked at, those included that zone maps ruled out."""
+    events_out: int = 0
+    """Events delivered."""
+    cutflow: list[tuple[str, int]] = field(default_factory=list)
+    """Each condition in the order tried, and the events that met it and all before it."""
+    objects_pruned: int = 0
+    """Objects of which zone maps ruled out every chunk."""
+    chunks: int = 0
+    """Chunks of the objects that were worked through."""
+    chunks_pruned: int = 0
+    """Chunks that zone maps ruled out: nothing of them was read."""
+    bytes_read: int = 0
+    """Stored bytes of the columns and directories that were read."""
+    bytes_skipped: int = 0
+    """Bytes of the same objects that were not read."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time per stage; `total` is wall time, the others are summed over threads."""
+
+    def __str__(self) -> str:
+        """The report in a few lines."""
+        return "\n".join(f"{name:<11}{text}" for name, text in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return (name, text) of each line of the report."""
+        kept = f" ({self.events_out / self.events_in:.2%})" if self.events_in else ""
+        lines = [
+            ("dataset", f"{self.dataset}, version {self.version}"),
+            ("partitions", f"{self.partitions_done} of {self.partitions_planned} done"),
+            ("events", f"{self.events_in:,} in, {self.events_out:,} out{kept}"),
+        ]
+        lines += [("cut", f"{events:,} left after {text}") for text, events in self.cutflow]
+        lines += [
+            ("pruned", f"{self.objects_pruned:,} objects, {self.chunks_pruned:,} of {self.chunks:,} chunks"),
+            ("bytes", f"{human_bytes(self.bytes_read)} read, {human_bytes(self.bytes_skipped)} skipped"),
+            ("seconds", ", ".join(f"{stage} {s:.4g}" for stage, s in self.seconds.items())),
+        ]
+        return lines
+
+
+def human_bytes(n: int) -> str:
+    """Return a number of bytes with a unit: ``1.5 MB`` for 1,500,000."""
+    if n < 1000:
+        return f"{n} B"
+    size = float(n)
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} PB"

@@ -1,0 +1,340 @@
+"""Runs a plan over a store: the engine in every thread, results in dataset order."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from . import _engine
+from .batch import Batch
+from .catalog import Partition
+from .errors import StoreError
+from .plan import Plan
+from .progress import Progress
+from .report import Report
+from .stores import ByteRange, ObjectStore
+
+BATCH_BYTES: Final = 2 << 20
+"""About how large the batches of a stream are."""
+WINDOW_BATCHES: Final = 16
+"""Most finished batches that each thread of a stream holds ready."""
+GAP_BYTES: Final = 64 << 10
+"""Ranges closer than this are read as one."""
+READ_BYTES_MAX: Final = 8 << 20
+"""Longest range that is made by joining ranges."""
+
+
+class Scan:
+    """One run of a plan: call one of `collect`, `stream` and `count`, once.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to compute.
+    store : ObjectStore
+        Where the objects are.
+    threads : int, optional
+        How many threads compute; by default as many as there are cores.
+    progress : Progress, optional
+        Is told the events of each part that is done.
+    rows : bool
+        Whether batches tell the number of each event in the dataset.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: ObjectStore,
+        threads: int | None = None,
+        progress: Progress | None = None,
+        rows: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.store = store
+        self.threads = max(1, threads or os.cpu_count() or 1)
+        self.report = Report(plan.version.dataset, plan.version.number)
+        self._progress = progress
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._start_s = time.perf_counter()
+        self._parts = [part for part in plan.partitions if part.events]
+        self.report.partitions_planned = len(self._parts)
+        self.report.cutflow = [(text, 0) for text in plan.terms]
+        self.report.seconds = {"total": 0.0, "read": 0.0, "compute": 0.0}
+        for layout_id in {part.object.layout_id for part in self._parts}:
+            plan.program(layout_id)  # compiled before threads start, so that errors come early
+
+    def collect(self) -> Batch:
+        """Return the whole answer.
+
+        Raises
+        ------
+        SkyhookError
+            If any part fails: an answer is whole or is none.
+        """
+        blocks = [self._parts] if self.plan.query.limit is not None else _blocks(self._parts, self.threads)
+        if len(blocks) <= 1:
+            results = [self._run_block(block) for block in blocks]
+        else:
+            with ThreadPoolExecutor(len(blocks), "scan") as pool:
+                results = self._all([pool.submit(self._run_block, block) for block in blocks])
+        whole = results[0] if results else self._result()
+        for result in results[1:]:
+            whole.append(result)
+        self._finish(whole)
+        return Batch.of(self.plan.outputs, whole, self._rows)
+
+    def count(self) -> int:
+        """Return how many events the answer has; the plan should have no outputs."""
+        return self.collect().events
+
+    def stream(self, batch_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
+        """Yield the answer in batches of about `batch_bytes` bytes, at least one.
+
+        Memory stays bounded however slow the caller is: at most `WINDOW_BATCHES` batches per
+        thread wait, and each thread works on one object.
+
+        Raises
+        ------
+        SkyhookError
+            If any part fails; the batches before it were given, those after it are not.
+        """
+        whole = self._result()
+        given = False
+        for piece in self._pieces(batch_bytes):
+            if whole.events:
+                whole.append(piece)
+            else:
+                self._add(whole)
+                whole = piece
+            if whole.nbytes >= batch_bytes:
+                self._add(whole)
+                yield from self._batch(whole).pieces(batch_bytes)
+                whole, given = self._result(), True
+        self._finish(whole)
+        if whole.events or not given:
+            yield from self._batch(whole).pieces(batch_bytes)
+
+    # -- parts ------------------------------------------------------------------------------
+    def _run_block(self, parts: Sequence[Partition]) -> _engine.Result:
+        """Return the answer of contiguous parts."""
+        worker = _Worker(self.plan, self.store)
+        result = self._result()
+        limit = self.plan.query.limit
+        for part in parts:
+            if self._stop.is_set() or (limit is not None and result.events >= limit):
+                break
+            left = -1 if limit is None else limit - result.events
+            before = _chunks(result)
+            cursor = 0
+            while cursor >= 0 and (limit is None or left > 0):
+                cursor = worker.run(part, result, cursor, left)
+                left = -1 if limit is None else limit - result.events
+            if cursor < 0:
+                after = _chunks(result)
+                self._done(part, after[0] - before[0] == after[1] - before[1])
+        return result
+
+    def _pieces(self, batch_bytes: int) -> Iterator[_engine.Result]:
+        """Yield the answer in small results, in dataset order."""
+        if self.threads == 1 or self.plan.query.limit is not None or len(self._parts) == 1:
+            yield from self._run_in_order(self._parts, batch_bytes)
+            return
+        with ThreadPoolExecutor(self.threads, "scan") as pool:
+            waiting: list[queue.Queue[_engine.Result | BaseException | None]] = []
+            parts = iter(self._parts)
+            try:
+                while True:
+                    for part in _first(parts, self.threads + 1 - len(waiting)):
+                        waiting.append(queue.Queue(WINDOW_BATCHES))
+                        pool.submit(self._feed, part, batch_bytes, waiting[-1])
+                    if not waiting:
+                        return
+                    while (piece := waiting[0].get()) is not None:
+                        if isinstance(piece, BaseException):
+                            raise piece
+                        yield piece
+                    waiting.pop(0)
+            finally:
+                self._stop.set()
+
+    def _run_in_order(self, parts: Sequence[Partition], batch_bytes: int) -> Iterator[_engine.Result]:
+        worker = _Worker(self.plan, self.store)
+        limit = self.plan.query.limit
+        found = 0
+        for part in parts:
+            cursor, pruned = 0, True
+            while cursor >= 0 and (limit is None or found < limit):
+                result = self._result()
+                cursor = worker.run(part, result, cursor, -1 if limit is None else limit - found, batch_bytes)
+                found += result.events
+                chunks, chunks_pruned = _chunks(result)
+                pruned = pruned and chunks == chunks_pruned
+                yield result
+            if cursor >= 0:
+                return
+            self._done(part, pruned)
+
+    def _feed(
+        self, part: Partition, batch_bytes: int, to: queue.Queue[_engine.Result | BaseException | None]
+    ) -> None:
+        """Put the results of one part, then None; or the error that ended it."""
+        try:
+            for result in self._run_in_order([part], batch_bytes):
+                if not self._put(to, result):
+                    return
+            self._put(to, None)
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
+            self._put(to, error)
+
+    def _put(
+        self,
+        to: queue.Queue[_engine.Result | BaseException | None],
+        piece: _engine.Result | BaseException | None,
+    ) -> bool:
+        """Put a piece when there is room; False if nobody wants it any more."""
+        while not self._stop.is_set():
+            try:
+                to.put(piece, timeout=0.05)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _all(self, futures: list[Future[_engine.Result]]) -> list[_engine.Result]:
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            self._stop.set()
+            raise
+
+    # -- the report -------------------------------------------------------------------------
+    def _done(self, part: Partition, pruned: bool) -> None:
+        with self._lock:
+            self.report.partitions_done += 1
+            self.report.objects_pruned += pruned
+            if self._progress is not None:
+                self._progress.advance(part.events)
+
+    def _result(self) -> _engine.Result:
+        return Batch.result(self.plan.outputs, self._rows)
+
+    def _batch(self, result: _engine.Result) -> Batch:
+        return Batch.of(self.plan.outputs, result, self._rows)
+
+    def _add(self, result: _engine.Result) -> None:
+        """Add what a result counted to the report."""
+        counts, report = result.report(), self.report
+        report.events_in += counts["events_in"]
+        report.events_out += counts["events_out"]
+        passed = counts["passed"] or [0] * len(report.cutflow)
+        report.cutflow = [(text, n + more) for (text, n), more in zip(report.cutflow, passed, strict=True)]
+        report.chunks += counts["chunks"]
+        report.chunks_pruned += counts["chunks_pruned"]
+        report.bytes_read += counts["bytes_read"]
+        report.seconds["read"] += counts["seconds_read"]
+        report.seconds["compute"] += counts["seconds_compute"]
+
+    def _finish(self, result: _engine.Result) -> None:
+        """Add the last result; refuse an answer that is short."""
+        self._add(result)
+        self.report.seconds["total"] = time.perf_counter() - self._start_s
+        self.report.bytes_skipped = sum(part.object.bytes for part in self._parts) - self.report.bytes_read
+        limited = self.plan.query.limit is not None and self.report.events_out >= self.plan.query.limit
+        if self.report.partitions_done != self.report.partitions_planned and not limited:
+            done, planned = self.report.partitions_done, self.report.partitions_planned
+            raise StoreError(f"only {done} of {planned} partitions were worked through")
+
+
+class _Worker:
+    """The engine for one thread: one compiled scan for each layout met."""
+
+    def __init__(self, plan: Plan, store: ObjectStore) -> None:
+        self._plan = plan
+        self._store = store
+        self._scans: dict[int | None, _engine.Scan] = {}
+
+    def run(
+        self,
+        part: Partition,
+        result: _engine.Result,
+        cursor: int = 0,
+        events_max: int = -1,
+        bytes_max: int = -1,
+    ) -> int:
+        """Add events of `part` to `result`; return where to go on, or −1 when it is finished."""
+        info = part.object
+        scan = self._scans.get(info.layout_id)
+        if scan is None:
+            scan = self._scans[info.layout_id] = _engine.Scan(self._plan.program(info.layout_id))
+        directory = (info.directory_start, info.directory_bytes)
+        path = self._store.local_path(info.name)
+        if path is not None:
+            return scan.run_file(
+                str(path), *directory, result, part.first_event, cursor, events_max, bytes_max
+            )
+        read = RangeReader(self._store, info.name)
+        return scan.run_ranges(
+            read, *directory, result, part.first_event, cursor, events_max, bytes_max, READ_BYTES_MAX
+        )
+
+
+class RangeReader:
+    """Reads ranges of one object; ranges that lie close together are read as one."""
+
+    def __init__(self, store: ObjectStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def __call__(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
+        """Return the bytes of each (start, stop), in the order given."""
+        joined = join_ranges(ranges)
+        parts = self._store.read_many(self._name, joined)
+        views = [memoryview(part) for part in parts]
+        starts = [where.start for where in joined]
+        found = []
+        for start, stop in ranges:
+            number = bisect_right(starts, start) - 1
+            found.append(views[number][start - starts[number] : stop - starts[number]])
+        return found
+
+
+def join_ranges(ranges: Sequence[tuple[int, int]]) -> list[ByteRange]:
+    """Return ranges that cover `ranges`: those with gaps up to `GAP_BYTES` are one."""
+    joined: list[list[int]] = []
+    for start, stop in sorted(ranges):
+        near = joined and start - joined[-1][1] <= GAP_BYTES and stop - joined[-1][0] <= READ_BYTES_MAX
+        if joined and (near or start < joined[-1][1]):
+            joined[-1][1] = max(joined[-1][1], stop)
+        else:
+            joined.append([start, stop])
+    return [ByteRange(start, stop) for start, stop in joined]
+
+
+def _chunks(result: _engine.Result) -> tuple[int, int]:
+    """Return the chunks that a result's scans met, and those ruled out."""
+    counts = result.report()
+    return counts["chunks"], counts["chunks_pruned"]
+
+
+def _blocks(parts: Sequence[Partition], count: int) -> list[list[Partition]]:
+    """Return `parts` as at most `count` contiguous blocks of about equal numbers of events."""
+    total = sum(part.events for part in parts)
+    blocks: dict[int, list[Partition]] = {}
+    seen = 0
+    for part in parts:
+        blocks.setdefault((2 * seen + part.events) * count // (2 * total), []).append(part)
+        seen += part.events
+    return list(blocks.values())
+
+
+def _first(parts: Iterator[Partition], count: int) -> list[Partition]:
+    """Return the next parts, at most `count`."""
+    return [part for _, part in zip(range(count), parts, strict=False)]
