@@ -1,0 +1,120 @@
+// Runs the nodes of a program over a block of rows of one chunk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "bytes.h"
+#include "program.h"
+
+namespace skyhook {
+
+// Rows of one block; more are never evaluated at once.
+inline constexpr int64_t kBlockRows = 2048;
+// Elements that a block's combinations may have before the block is cut in two.
+inline constexpr int64_t kBlockElements = 1 << 16;
+// Elements that the combinations of a single event may have.
+inline constexpr int64_t kEventElementsMax = 1 << 24;
+// Memory that one block may take.
+inline constexpr size_t kBlockBytesMax = size_t{1} << 30;
+
+// A stored column's values of the whole chunk (of a list: its elements, or int32 offsets).
+struct ColumnValues {
+  const uint8_t* data = nullptr;
+  int64_t n = 0;
+};
+
+// Rows of a chunk: `index[0..n)`, or `first` and the n - 1 rows behind it if `index` is null.
+struct Rows {
+  const int32_t* index;
+  int64_t first;
+  int64_t n;
+};
+
+struct Value {
+  const uint8_t* data = nullptr;
+  const uint8_t* valid = nullptr;  // null: every value is there
+  int64_t n = 0;
+  bool constant = false;  // one element stands for all
+};
+
+struct Lists {
+  const int32_t* offsets = nullptr;  // n_rows + 1, from 0
+  int64_t n = 0;                     // elements in all
+  const int32_t* index = nullptr;    // of a filter: the elements kept, by number in the parent
+  int64_t first = 0;                 // of a stored list in one run of rows: its first element
+  std::vector<const int32_t*> slots; // of combinations of four or more: elements by slot
+};
+
+// Memory for one block's values: handed out in a row, taken back all at once.
+class Arena {
+ public:
+  template <typename T>
+  T* New(int64_t n) {
+    return reinterpret_cast<T*>(NewBytes(static_cast<size_t>(n) * sizeof(T)));
+  }
+  uint8_t* NewBytes(size_t size);
+  void Reset();
+
+ private:
+  std::vector<Buffer> blocks_;
+  size_t block_ = 0;
+  size_t used_ = 0;
+  size_t total_ = 0;
+};
+
+class Evaluator {
+ public:
+  explicit Evaluator(const Program& program);
+
+  // The nodes that `roots` need, in the order to run them.
+  std::vector<int> Order(const std::vector<int32_t>& roots) const;
+
+  // Evaluates `order` for `rows` of the chunk that `columns` (by column number) hold. Returns false,
+  // with nothing evaluated, if the block should be tried with fewer rows.
+  // Throws Error: kCorruptObject for offsets that contradict their elements, kInvalidRequest for lists
+  // that should have but have not equal lengths, kResourceExhausted.
+  bool Run(const std::vector<int>& order, const std::vector<ColumnValues>& columns, const Rows& rows);
+
+  // Valid until the next Run. Constants are expanded to one value per row.
+  const Value& ValueOf(int32_t node);
+  const Lists& ListsOf(int32_t axis) const { return lists_[static_cast<size_t>(axis)]; }
+
+ private:
+  bool RunNode(int number);
+  bool RunAxis(int number, const Node& node);
+  void RunList(const Node& node, Lists* lists);
+  bool RunCombinations(const Node& node, Lists* lists);
+  bool RunCross(const Node& node, Lists* lists);
+  void RunFilter(const Node& node, Lists* lists);
+  void FillSlots(const Node& node, Lists* lists);
+  void RunLoad(const Node& node, Value* value);
+  void RunUnary(const Node& node, Value* value);
+  void RunBinary(const Node& node, Value* value);
+  void RunReduce(const Node& node, Value* value);
+  void RunOther(int number, const Node& node, Value* value);
+  void RunSpread(const Node& node, Value* value);
+  void RunComponent(const Node& node, Value* value);
+  void RunIndex(const Node& node, Value* value);
+  void RunRemap(const Node& node, Value* value);
+  void RunWhere(const Node& node, Value* value);
+
+  Value& At(int32_t number) { return values_[static_cast<size_t>(number)]; }
+  Lists& ListsAt(int32_t number) { return lists_[static_cast<size_t>(number)]; }
+  const Node& NodeAt(int32_t number) const { return program_.nodes[static_cast<size_t>(number)]; }
+  int64_t Length(int axis) const { return axis >= 0 ? lists_[static_cast<size_t>(axis)].n : rows_.n; }
+  Value New(DType dtype, int axis);
+  const uint8_t* BothValid(const Value& a, const Value& b, int64_t n);
+  const uint8_t* Truth(int32_t number);
+  bool Fits(int64_t elements) const;
+
+  const Program& program_;
+  const std::vector<ColumnValues>* columns_ = nullptr;
+  Rows rows_{};
+  std::vector<Value> values_;
+  std::vector<Lists> lists_;
+  Arena arena_;
+};
+
+}  // namespace skyhook

@@ -1,0 +1,51 @@
+// Loops over flat arrays: the only code here that is compiled for several instruction sets.
+//
+// No kernel allocates, throws or looks at anything but its arguments. Floating point follows IEEE 754
+// without contraction, so that results equal NumPy's bit by bit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "dtype.h"
+#include "program.h"
+
+namespace skyhook {
+
+using UnaryKernel = void (*)(const void* x, int64_t n, void* out);
+// A constant operand has one element, read for every result.
+using BinaryKernel = void (*)(const void* a, bool a_const, const void* b, bool b_const, int64_t n, void* out);
+using CastKernel = void (*)(const void* x, int64_t n, void* out);
+// One result per list; `offsets` has n_lists + 1 entries. `valid` (min, max, arg…): 0 for an empty list.
+using ReduceKernel = void (*)(const void* x, const int32_t* offsets, int64_t n_lists, void* out, uint8_t* valid);
+
+struct KernelTable {
+  const char* name;
+  UnaryKernel unary[static_cast<int>(Op::kUnaryEnd) - static_cast<int>(Op::kNeg)][kDTypes];
+  BinaryKernel binary[static_cast<int>(Op::kBinaryEnd) - static_cast<int>(Op::kAdd)][kDTypes];
+  ReduceKernel reduce[static_cast<int>(Op::kReduceEnd) - static_cast<int>(Op::kAny)][kDTypes];
+  CastKernel cast[kDTypes][kDTypes];  // [from][to]
+
+  uint64_t (*checksum)(const uint8_t* data, size_t size);
+  void (*unpack_bits)(const uint8_t* bits, int64_t n, uint8_t* out);
+  // Whether offsets start at 0 and never fall; *longest and the last offset come out.
+  bool (*check_offsets)(const int32_t* offsets, int64_t n_lists);
+  // Writes the numbers of the true elements to out, returns how many. `out` has room for n.
+  int64_t (*select)(const uint8_t* mask, int64_t n, int32_t* out);
+  // out[k] = x[index[k]], `width` bytes each (1, 2, 4 or 8).
+  void (*gather)(const void* x, const int32_t* index, int64_t n, size_t width, void* out);
+  // Copies the elements of lists number rows[0..n_rows), one list behind the other.
+  void (*copy_lists)(const void* x, const int32_t* offsets, const int32_t* rows, int64_t n_rows, size_t width,
+                     void* out);
+  // Repeats x[i] for each element of list i.
+  void (*spread)(const void* x, const int32_t* offsets, int64_t n_lists, size_t width, void* out);
+  // Values of slot `slot` of all pairs (n = 2) or triples (n = 3) inside each list.
+  void (*component)(const void* x, const int32_t* offsets, int64_t n_lists, int n, int slot, size_t width, void* out);
+  // Sums over the slots of all pairs or triples, float32 or float64.
+  void (*component_sum)(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype, void* out);
+};
+
+// The fastest table that this processor can run.
+const KernelTable& Kernels();
+
+}  // namespace skyhook

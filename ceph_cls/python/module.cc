@@ -1,0 +1,270 @@
+// The Python module skyhook_casa._engine; its contract is skyhook_casa/_engine.pyi.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include "engine/kernels.h"
+#include "engine/result.h"
+#include "engine/scan.h"
+#include "python/arrow_export.h"
+#include "python/buffers.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace skyhook {
+namespace {
+
+const char* kNames[kDTypes] = {"bool",   "int8",  "uint8",  "int16",   "uint16", "int32",
+                               "uint32", "int64", "uint64", "float32", "float64"};
+
+DType DTypeOf(const std::string& name) {
+  for (int i = 0; i < kDTypes; ++i) {
+    if (name == kNames[i]) return static_cast<DType>(i);
+  }
+  Invalid("'" + name + "' is no dtype of this project");
+}
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+class File {
+ public:
+  explicit File(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) Fail("cannot open");
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() { close(descriptor_); }
+
+  void Read(ByteRange range, uint8_t* to) const {
+    uint64_t done = 0;
+    while (done < range.size()) {
+      const ssize_t n = pread(descriptor_, to + done, range.size() - done, static_cast<off_t>(range.start + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) Fail("cannot read");
+      if (n == 0) Corrupt("the object is shorter than its directory says");
+      done += static_cast<uint64_t>(n);
+    }
+  }
+
+ private:
+  [[noreturn]] void Fail(const char* what) const {
+    throw Error(Kind::kStore, std::string(what) + " " + path_ + ": " + std::strerror(errno));
+  }
+  std::string path_;
+  int descriptor_;
+};
+
+// A decoded program; scans share it.
+class PyScan {
+ public:
+  explicit PyScan(nb::bytes program)
+      : program_(DecodeProgram({reinterpret_cast<const uint8_t*>(program.c_str()), program.size()})) {}
+
+  // `read` fills the places of all needs of the scan.
+  template <typename Read>
+  int64_t Run(const ObjectPlace& place, const ScanLimits& limits, Result* result, Read read) const {
+    const double start = Seconds();
+    double reading = 0;
+    Scan scan(program_, place, limits, result);
+    Scan::Step step;
+    while ((step = scan.Advance()) == Scan::Step::kNeed) {
+      const double before = Seconds();
+      read(&scan);
+      reading += Seconds() - before;
+    }
+    result->report.seconds_read += reading;
+    result->report.seconds_compute += Seconds() - start - reading;
+    return step == Scan::Step::kPaused ? scan.cursor() : -1;
+  }
+
+  int64_t RunFile(const std::string& path, uint64_t directory_start, uint64_t directory_bytes, Result& result,
+                  int64_t first_event, int64_t cursor, int64_t events_max, int64_t bytes_max) const {
+    nb::gil_scoped_release release;
+    const File file(path);
+    return Run({directory_start, directory_bytes, first_event}, {cursor, events_max, bytes_max, 0}, &result,
+               [&](Scan* scan) {
+                 for (size_t i = 0; i < scan->needs().size(); ++i) file.Read(scan->needs()[i], scan->Place(i));
+               });
+  }
+
+  int64_t RunRanges(nb::callable read, uint64_t directory_start, uint64_t directory_bytes, Result& result,
+                    int64_t first_event, int64_t cursor, int64_t events_max, int64_t bytes_max,
+                    uint64_t lookahead_bytes) const {
+    nb::gil_scoped_release release;
+    return Run({directory_start, directory_bytes, first_event}, {cursor, events_max, bytes_max, lookahead_bytes},
+               &result, [&](Scan* scan) {
+                 nb::gil_scoped_acquire acquire;
+                 std::vector<std::pair<uint64_t, uint64_t>> ranges;
+                 for (const ByteRange& range : scan->needs()) ranges.emplace_back(range.start, range.stop);
+                 nb::sequence parts = nb::cast<nb::sequence>(read(ranges));
+                 if (nb::len(parts) != ranges.size()) Invalid("read() gave another number of buffers than asked");
+                 for (size_t i = 0; i < ranges.size(); ++i) {
+                   const ReadBuffer part(parts[i]);
+                   if (part.bytes().size() != scan->needs()[i].size()) {
+                     Corrupt("the object is shorter than its directory says");
+                   }
+                   std::memcpy(scan->Place(i), part.bytes().data(), part.bytes().size());
+                 }
+               });
+  }
+
+ private:
+  Program program_;
+};
+
+// A read-only NumPy array over memory of the result, which it keeps alive.
+nb::object ArrayOf(nb::handle owner, const void* data, size_t n, nb::dlpack::dtype dtype) {
+  const size_t shape[1] = {n};
+  static const uint64_t nothing = 0;
+  return nb::cast(nb::ndarray<nb::numpy, nb::ro>(n == 0 ? &nothing : data, 1, shape, owner, nullptr, dtype));
+}
+
+nb::dlpack::dtype DlpackOf(DType dtype) {
+  return Dispatch(dtype, []<typename T>(T*) { return nb::dtype<T>(); });
+}
+
+template <typename T>
+const T& Element(const std::vector<T>& items, int64_t i, const char* what) {
+  if (i < 0 || static_cast<size_t>(i) >= items.size()) Invalid(std::string("there is no such ") + what);
+  return items[static_cast<size_t>(i)];
+}
+
+nb::object Values(nb::handle_t<Result> self, int64_t i) {
+  const ResultColumn& column = Element(nb::cast<Result&>(self).columns, i, "output");
+  return ArrayOf(self, column.values.data(), static_cast<size_t>(column.n()), DlpackOf(column.dtype));
+}
+
+nb::object Valid(nb::handle_t<Result> self, int64_t i) {
+  const ResultColumn& column = Element(nb::cast<Result&>(self).columns, i, "output");
+  if (!column.has_valid) return nb::none();
+  return ArrayOf(self, column.valid.data(), column.valid.size(), nb::dtype<bool>());
+}
+
+nb::object Offsets(nb::handle_t<Result> self, int64_t group) {
+  const GrowingBuffer& offsets = Element(nb::cast<Result&>(self).groups, group, "group");
+  return ArrayOf(self, offsets.data(), offsets.size() / 8, nb::dtype<int64_t>());
+}
+
+nb::object RowsKept(nb::handle_t<Result> self) {
+  const Result& result = nb::cast<Result&>(self);
+  if (!result.keep_rows) Invalid("this result does not keep event numbers: make it with rows=True");
+  return ArrayOf(self, result.rows.data(), result.rows.size() / 8, nb::dtype<int64_t>());
+}
+
+nb::dict Report(const Result& result) {
+  const ScanReport& report = result.report;
+  nb::dict d;
+  d["events_in"] = report.events_in;
+  d["events_out"] = report.events_out;
+  d["passed"] = report.passed;
+  d["chunks"] = report.chunks;
+  d["chunks_pruned"] = report.chunks_pruned;
+  d["bytes_read"] = report.bytes_read;
+  d["bytes_total"] = report.bytes_total;
+  d["seconds_read"] = report.seconds_read;
+  d["seconds_compute"] = report.seconds_compute;
+  return d;
+}
+
+// Smallest and largest value as a chunk's entry of the directory has them, and its flags.
+std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(nb::ndarray<nb::ro, nb::c_contig, nb::ndim<1>, nb::device::cpu> x) {
+  for (int d = 0; d < kDTypes; ++d) {
+    const DType dtype = static_cast<DType>(d);
+    if (x.dtype() != DlpackOf(dtype)) continue;
+    return Dispatch(dtype, [&]<typename T>(T*) -> std::tuple<uint64_t, uint64_t, uint32_t> {
+      const T* values = static_cast<const T*>(x.data());
+      const size_t n = x.shape(0);
+      if constexpr (std::is_floating_point_v<T>) {
+        T low = std::numeric_limits<T>::infinity(), high = -low;
+        bool nan = false, number = false;
+        for (size_t i = 0; i < n; ++i) {
+          low = values[i] < low ? values[i] : low;
+          high = values[i] > high ? values[i] : high;
+          nan |= values[i] != values[i];
+          number |= values[i] == values[i];
+        }
+        if (!number) return {0, 0, nan ? 2 : 0};
+        return {std::bit_cast<uint64_t>(static_cast<double>(low)), std::bit_cast<uint64_t>(static_cast<double>(high)),
+                1 | (nan ? 2 : 0)};
+      } else {
+        if (n == 0) return {0, 0, 0};
+        T low = values[0], high = values[0];
+        for (size_t i = 1; i < n; ++i) {
+          low = values[i] < low ? values[i] : low;
+          high = values[i] > high ? values[i] : high;
+        }
+        return {static_cast<uint64_t>(static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(low)),
+                static_cast<uint64_t>(static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(high)), 1};
+      }
+    });
+  }
+  Invalid("the array's dtype is none of this project's");
+}
+
+// Raises the class of skyhook_casa.errors that stands for the engine's kind of error.
+void Raise(const Error& error) {
+  static const char* const kClasses[] = {"InvalidRequest", "CorruptObject", "ResourceExhausted", "StoreError"};
+  const nb::object type =
+      nb::module_::import_("skyhook_casa.errors").attr(kClasses[static_cast<int>(error.kind())]);
+  PyErr_SetString(type.ptr(), error.what());
+}
+
+}  // namespace
+}  // namespace skyhook
+
+NB_MODULE(_engine, m) {
+  using namespace skyhook;
+  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+    try {
+      std::rethrow_exception(p);
+    } catch (const Error& error) {
+      Raise(error);
+    }
+  });
+  m.attr("KERNELS") = Kernels().name;
+  m.def("checksum", [](nb::object data) { return Checksum(ReadBuffer(data).bytes()); });
+  m.def("bounds", BoundsOf);
+
+  nb::class_<Result>(m, "Result")
+      .def(
+          "__init__",
+          [](Result* self, const std::vector<std::string>& dtypes, const std::vector<int>& groups, bool rows) {
+            std::vector<DType> codes;
+            for (const std::string& name : dtypes) codes.push_back(DTypeOf(name));
+            new (self) Result(std::move(codes), groups, rows);
+          },
+          "dtypes"_a, "groups"_a, "rows"_a = false)
+      .def_prop_ro("events", [](const Result& r) { return r.events; })
+      .def_prop_ro("nbytes", &Result::nbytes)
+      .def("values", &Values, "output"_a)
+      .def("valid", &Valid, "output"_a)
+      .def("offsets", &Offsets, "group"_a)
+      .def("rows", &RowsKept)
+      .def("append", &Result::Append, "other"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("report", &Report)
+      .def("record_batch", &RecordBatchOf, "names"_a);
+  nb::class_<PyScan>(m, "Scan")
+      .def(nb::init<nb::bytes>(), "program"_a)
+      .def("run_file", &PyScan::RunFile, "path"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
+           "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1)
+      .def("run_ranges", &PyScan::RunRanges, "read"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
+           "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1, "lookahead_bytes"_a = 0);
+  BindRecordBatch(m);
+}

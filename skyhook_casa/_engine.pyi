@@ -1,0 +1,128 @@
+"""The C++ engine (`ceph_cls/python`)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+class ScanReport(TypedDict):
+    events_in: int
+    """Events looked at (those of pruned chunks included)."""
+    events_out: int
+    passed: list[int]
+    """Events left after each term of the cut, in the program's order."""
+    chunks: int
+    chunks_pruned: int
+    bytes_read: int
+    """Stored bytes of column data that were read."""
+    bytes_total: int
+    """Stored bytes of the query's columns in the chunks looked at."""
+    seconds_read: float
+    seconds_compute: float
+
+OPS: dict[str, int]
+"""The engine's operation codes, by name; equal to `skyhook_casa.program.OPS`."""
+
+KERNELS: str
+"""Which instruction set the loops use: "v3" (AVX2) or "base"."""
+
+def checksum(data: Any) -> int:
+    """Return the XXH3-64 of a buffer."""
+
+def bounds(values: NDArray[Any]) -> tuple[int, int, int]:
+    """Return (min bits, max bits, flags) of a column's values as the object's directory has them."""
+
+class Result:
+    """What scans deliver, growing: one column per output of the program.
+
+    Parameters
+    ----------
+    dtypes : sequence of str
+        NumPy names of the outputs' dtypes.
+    groups : sequence of int
+        −1 for one value per event; outputs with the same number ≥ 0 share their lists' offsets.
+    rows : bool
+        Whether to keep the dataset-wide number of each event kept.
+    """
+
+    def __init__(self, dtypes: Sequence[str], groups: Sequence[int], rows: bool = False) -> None: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def values(self, output: int) -> NDArray[Any]:
+        """Return the values of an output (of all lists, one after the other); no copy is made."""
+
+    def valid(self, output: int) -> NDArray[np.bool_] | None:
+        """Return which values are there; None if all are."""
+
+    def offsets(self, group: int) -> NDArray[np.int64]:
+        """Return events + 1 offsets of a group's lists."""
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return the dataset-wide numbers of the events kept."""
+
+    def append(self, other: Result) -> None:
+        """Add the events of another result with the same columns, and its report."""
+
+    def report(self) -> ScanReport: ...
+    def record_batch(self, names: Sequence[str]) -> Any:
+        """Return an object with `__arrow_c_array__` and `__arrow_c_schema__`: one field per output.
+
+        Values are not copied, except bool (packed to bits) and the offsets (to int32).
+        """
+
+class Scan:
+    """A decoded program, ready to run over objects. One thread at a time; the GIL is released.
+
+    Raises
+    ------
+    InvalidRequest
+        If the program is malformed.
+    """
+
+    def __init__(self, program: bytes) -> None: ...
+    def run_file(
+        self,
+        path: str,
+        directory_start: int,
+        directory_bytes: int,
+        result: Result,
+        first_event: int = 0,
+        cursor: int = 0,
+        events_max: int = -1,
+        bytes_max: int = -1,
+    ) -> int:
+        """Scan an object that is a file; return −1 when it is finished, else the next cursor.
+
+        Parameters
+        ----------
+        first_event : int
+            Dataset-wide number of the object's first event.
+        cursor : int
+            0, or what the last call returned.
+        events_max, bytes_max : int
+            Return a cursor once this many events, or bytes of output, were added; −1 for no limit.
+
+        Raises
+        ------
+        CorruptObject, InvalidRequest, ResourceExhausted, StoreError
+        """
+
+    def run_ranges(
+        self,
+        read: Callable[[list[tuple[int, int]]], Sequence[Any]],
+        directory_start: int,
+        directory_bytes: int,
+        result: Result,
+        first_event: int = 0,
+        cursor: int = 0,
+        events_max: int = -1,
+        bytes_max: int = -1,
+        lookahead_bytes: int = 0,
+    ) -> int:
+        """Scan an object through `read`, which is given [start, stop) ranges and returns their bytes.
+
+        `lookahead_bytes` lets one call of `read` ask for the bytes of later chunks too.
+        """
