@@ -60,7 +60,7 @@ setup(
         "skyhook_client": ["py.typed"],
         "skyhook_server": ["py.typed"],
     },
-    ext_modules=[Extension("skyhook_casa._engine", sources=[])] if any(ROOT.glob("ceph_cls/python/*.cc")) else [],
+    ext_modules=[Extension("skyhook_casa._engine", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
     zip_safe=False,
 )
