@@ -184,7 +184,8 @@ def _column(field: pa.Field, name: str, list_name: str | None) -> Column:
 
 
 def _text(field: pa.Field, key: bytes) -> str:
-    return (field.metadata or {}).get(key, b"").decode()
+    metadata: dict[bytes, bytes] = field.metadata or {}
+    return metadata.get(key, b"").decode()
 
 
 def _list_of(field: pa.Field) -> tuple[ListInfo, list[Column]]:

@@ -220,7 +220,7 @@ def read_chunk(data: Any, directory: Directory, name: str, chunk: int) -> Array:
 
 def _find(view: memoryview) -> tuple[int, int]:
     """Return start and size of the directory, from the footer's length and the trailer."""
-    if len(view) < 64 or view[-6:] != _ARROW_MAGIC:
+    if len(view) < 64 or bytes(view[-6:]) != _ARROW_MAGIC:
         raise CorruptObject("the object does not end like an Arrow file")
     footer_bytes = struct.unpack("<i", view[-10:-6])[0]
     end = len(view) - 10 - footer_bytes - _EOS_BYTES

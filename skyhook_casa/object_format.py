@@ -29,9 +29,9 @@ from .errors import InvalidRequest, ResourceExhausted
 from .object_directory import (
     CHUNK_ENTRY,
     CODECS,
+    DIRECTORY_MAGIC,
     FLAG_HAS_NAN,
     FLAG_RANGE,
-    DIRECTORY_MAGIC,
     FORMAT_VERSION,
     HEADER,
     ROW_HEAD,
@@ -115,7 +115,7 @@ class ObjectWriter:
         self._chunks: list[Array] = []
         self._chunk_events: list[int] = []
         self._memory = np.empty(bytes_max, np.uint8)
-        self._view = memoryview(self._memory)
+        self._view = self._memory.data
         self._sink = pa.FixedSizeBufferWriter(pa.py_buffer(self._memory))
         options = pa.ipc.IpcWriteOptions(compression=None if codec == "none" else codec, use_threads=threads)
         self._writer = pa.ipc.new_file(self._sink, self._arrow, options=options)
