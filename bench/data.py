@@ -169,7 +169,7 @@ def widen(source: Path, target: Path, events: int, seed: int, cluster: int = 500
     rng = np.random.default_rng(seed)
     with uproot.open(source) as file:
         tree = file["Events"]
-        groups = {b.name: b.count_branch.name if b.count_branch else None for b in tree.branches}
+        counters = {b.name: b.count_branch.name if b.count_branch else None for b in tree.branches}
         arrays = tree.arrays(library="ak", how=dict)
     bits = {name: _mantissa_bits(array) for name, array in arrays.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ def widen(source: Path, target: Path, events: int, seed: int, cluster: int = 500
         out = None
         for start in range(0, events, cluster):
             drawn = rng.integers(0, tree.num_entries, min(cluster, events - start))
-            chunk = dict(_drawn(arrays, groups, bits, drawn, rng))
+            chunk = dict(_drawn(arrays, counters, bits, drawn, rng))
             chunk["event"] = (seed * events + start + np.arange(len(drawn))).astype(chunk["event"].dtype)
             out = out or file.mktree("Events", {name: _branch_type(array) for name, array in chunk.items()})
             out.extend(chunk)
@@ -202,8 +202,8 @@ def _drawn(
             for name, x in picked.items()
         }
         yield counter[1:], ak.unflatten(ak.zip(record, depth_limit=1), lengths)
-    for name, counter in counters.items():
-        if counter is None and name not in counters.values():
+    for name, own in counters.items():
+        if own is None and name not in counters.values():
             yield name, _smeared(np.asarray(arrays[name])[drawn], bits[name], rng)
 
 
@@ -248,7 +248,9 @@ def main() -> None:
             widen(args.source, args.data / "wide" / "root" / f"nano_{i:03d}.root", 30_000, seed=i + 1)
         return
     if args.what == "make":
-        raise SystemExit("not yet")
+        from .generator import write_dataset
+
+        write_dataset(args.data / "root", args.events, args.files)
     copies(args.data)
 
 

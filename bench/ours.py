@@ -20,7 +20,7 @@ class Skyhook(System):
         import skyhook_casa
 
         super().__init__(data, query, cores, files)
-        self._client = skyhook_casa.connect(str(data / "store"))
+        self._client = skyhook_casa.connect(data / "store", threads=cores, progress=False)
         self._dataset = dataset_name(files)
 
     def deliver(self) -> Arrays:
@@ -47,6 +47,6 @@ def ingest(data: Path, paths: list[str], files: int | None) -> None:
     """Make the dataset that `Skyhook` reads, if it is not there."""
     import skyhook_casa
 
-    client = skyhook_casa.connect(str(data / "store"))
+    client = skyhook_casa.connect(data / "store")
     if dataset_name(files) not in [d.name for d in client.datasets()]:
         client.ingest(dataset_name(files), paths)

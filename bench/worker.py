@@ -22,9 +22,14 @@ from .systems import SYSTEMS
 def run_once(system: System, histogram: bool) -> str:
     """Run once and return the seconds it took, with the answer, which is worked out untimed."""
     start = time.perf_counter()
-    result = system.histogram() if histogram else system.deliver()
-    seconds = time.perf_counter() - start
-    answer = answer_of_histograms(result) if histogram else answer_of_arrays(system.query, result)
+    if histogram:
+        bins = system.histogram()
+        seconds = time.perf_counter() - start
+        answer = answer_of_histograms(bins)
+    else:
+        arrays = system.deliver()
+        seconds = time.perf_counter() - start
+        answer = answer_of_arrays(system.query, arrays)
     return json.dumps({"seconds": seconds, "answer": asdict(answer)})
 
 
