@@ -40,12 +40,12 @@ def compile_cut(
     parts = [(node, compiler.compile(node)) for node in _conditions(source.tree)]
     if not all(_is_condition(builder, x) for _, x in parts):
         parts = [(source.tree, compiler.compile())]
-    terms = []
+    terms: dict[int, Term] = {}
     for node, x in parts:
         with source.at(node):
-            terms.append(Term(_condition(compiler, x), source.text[slice(*source.span(node))]))
-    unique = {term.node: term for term in reversed(terms)}
-    return sorted(reversed(unique.values()), key=lambda term: cost(builder, term.node))
+            number = _condition(compiler, x)
+        terms.setdefault(number, Term(number, source.text[slice(*source.span(node))]))
+    return sorted(terms.values(), key=lambda term: cost(builder, term.node))
 
 
 def compile_value(

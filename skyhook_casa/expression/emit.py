@@ -126,8 +126,8 @@ class Emitter:
         )
 
     def _alone(self, axis: int) -> bool:
-        """Return whether an axis is a list that has no counter, or a selection from one."""
-        while self.builder.nodes[axis].op == "filter":
+        """Return whether an axis is a list that has no counter, or comes from one such list."""
+        while self.builder.nodes[axis].op in ("filter", "combinations"):
             axis = self.builder.nodes[axis].args[0]
         info = self._lists.get(axis)
         return info is not None and info.counter is None
