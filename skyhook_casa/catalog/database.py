@@ -105,17 +105,27 @@ def open_database(address: str | os.PathLike[str], create: bool) -> Database:
     if not url.database:
         return _open_sqlite(url, create=True)
     path = Path(url.database)
+    key = _file_key(path)
+    if key is not None:
+        return _remembered(key, lambda: _open_sqlite(url, create))
+    if not create:
+        raise NotFound(f"no catalog at {path}")
+    made = _open_sqlite(url, create=True)
+    return _remembered(_file_key(path) or (path,), lambda: made)
+
+
+def _file_key(path: Path) -> tuple[object, ...] | None:
+    """Return what tells a file from a later one at the same path; None if there is no file.
+
+    An open connection keeps the file's inode from being given to another.
+    """
     try:
         status = path.stat()
-    except FileNotFoundError:
-        if not create:
-            raise NotFound(f"no catalog at {path}") from None
-        return _open_sqlite(url, create=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise StoreError(f"cannot open catalog {path}: {error.strerror}") from error
-    # An open connection keeps the inode taken, so a new file at an old path is another key.
-    key = (str(path), status.st_dev, status.st_ino)
-    return _remembered(key, lambda: _open_sqlite(url, create))
+    return path, status.st_dev, status.st_ino
 
 
 def _parse(address: str | os.PathLike[str]) -> URL:
