@@ -64,10 +64,10 @@ def top_fields(schema: Schema) -> list[TopField]:
     """
     members: dict[str, list[Column]] = {name: [] for name in schema.lists}
     order: dict[str, Column | None] = {}
-    for column in schema.columns.values():
+    for key, column in schema.columns.items():
         home = column.list or column.counts
         if home is None:
-            order["=" + column.name] = column
+            order["=" + key] = column
             continue
         if home not in members:
             raise InvalidRequest(f"column {column.name!r} belongs to list {home!r}, which the schema lacks")
@@ -75,11 +75,11 @@ def top_fields(schema: Schema) -> list[TopField]:
         if column.counts is None:
             members[home].append(column)
     fields = []
-    for key, event_column in order.items():
+    for place, event_column in order.items():
         if event_column is not None:
             fields.append(TopField(None, (event_column,)))
             continue
-        info = schema.lists[key[1:]]
+        info = schema.lists[place[1:]]
         if not info.collection and len(members[info.name]) != 1:
             raise InvalidRequest(
                 f"list {info.name!r} is no collection and has {len(members[info.name])} columns"

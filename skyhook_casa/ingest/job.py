@@ -320,9 +320,8 @@ def _united(files: list[FileFacts]) -> Schema:
         for info in file.schema.lists.values():
             other, path = lists.setdefault(info.name, (info, file.path))
             if info.collection != other.collection:
-                raise IngestError(
-                    f"list {info.name!r} is a collection in one of {path} and {file.path}, one column in the other"
-                )
+                where = f"one of {path} and {file.path}"
+                raise IngestError(f"list {info.name!r} is a collection in {where}, one column in the other")
         united = union_schema(united, file.schema)
     return united
 
