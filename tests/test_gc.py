@@ -16,7 +16,7 @@ from skyhook_casa.catalog import Catalog, FileInfo, Job, MetaTree, NewPartition,
 from skyhook_casa.errors import InvalidRequest, NotFound, StoreError
 from skyhook_casa.gc import GRACE_S, JOB_GRACE_S, collect_garbage
 from skyhook_casa.schema import Column, Schema
-from skyhook_casa.stores import DirectoryStore, StoredObject
+from skyhook_casa.stores import DirectoryStore
 
 SCHEMA = Schema({"MET_pt": Column("MET_pt", "float32")})
 DAY_S = 24 * 3600.0
@@ -188,7 +188,12 @@ def test_an_ingest_that_finds_its_object_there_keeps_it(site: Site) -> None:
 
 
 def test_ingests_and_collections_at_once_lose_nothing(site: Site) -> None:
-    """Eight contents are made, committed, dropped and collected again and again."""
+    """Four contents are made, committed, dropped and collected again and again.
+
+    The grace covers the time from put to commit; a turn that took longer on a busy machine tells
+    nothing.
+    """
+    grace_s = 0.3
     stop = threading.Event()
     failures: list[str] = []
 
@@ -198,21 +203,21 @@ def test_ingests_and_collections_at_once_lose_nothing(site: Site) -> None:
         layout_id = site.catalog.add_layout(["MET_pt"])
         file = FileInfo(f"{number}.root", "", "Events", 10, 100)
         part = NewPartition(10, ObjectInfo(name, len(content), 0, 0, layout_id), file, 0, 10)
-        for _ in range(15):
+        for _ in range(10):
+            put_s = time.monotonic()
             site.store.put(name, content)
             site.catalog.commit_version(f"dy{number}", SCHEMA, [part])
-            if not site.store.exists(name):
+            in_time = time.monotonic() - put_s < grace_s * 0.9
+            if in_time and not site.store.exists(name):
                 failures.append(name)
             site.catalog.drop_dataset(f"dy{number}")
 
     def collect() -> None:
         while not stop.is_set():
-            for one in site.store.list():
-                assert isinstance(one, StoredObject)
-            collect_garbage(site.catalog, site.store, grace_s=0.5)
+            collect_garbage(site.catalog, site.store, grace_s=grace_s)
 
     collector = threading.Thread(target=collect)
-    writers = [threading.Thread(target=ingest, args=(number,)) for number in range(8)]
+    writers = [threading.Thread(target=ingest, args=(number,)) for number in range(6)]
     for thread in (collector, *writers):
         thread.start()
     for thread in writers:
