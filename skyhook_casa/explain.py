@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import CorruptObject
 from .plan import Plan
-from .report import human_bytes
+from .report import human_bytes, table_html
 from .stores import ByteRange, ObjectStore
 
 _HEADER_BYTES = 64
@@ -72,13 +72,12 @@ class Explanation:
 
     def __str__(self) -> str:
         """The explanation in a few lines."""
-        return "\n".join(f"{name:<18}{text}" for name, text in self.lines())
+        return "\n".join(f"{name:<20}{text}" for name, text in self.lines())
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(t)}</td></tr>" for n, t in self.lines())
-        return f"<table>{rows}</table>"
+        return table_html(self.lines())
 
 
 def explain(plan: Plan, store: ObjectStore) -> Explanation:

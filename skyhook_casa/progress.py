@@ -69,6 +69,11 @@ class Progress:
             self._bar = _make(self._place, self)
             self._bar.advance(self.done)
 
+    def reach(self, done: int, total: int) -> None:
+        """Say how much is done by now, of how much in all."""
+        self.total = total
+        self.advance(done - self.done)
+
 
 def place(force: bool = False) -> Place:
     """Return where progress can be shown now."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from html import escape
 
 
 @dataclass(slots=True)
@@ -38,6 +40,9 @@ class Report:
         """The report in a few lines."""
         return "\n".join(f"{name:<11}{text}" for name, text in self.lines())
 
+    def _repr_html_(self) -> str:
+        return table_html(self.lines())
+
     def lines(self) -> list[tuple[str, str]]:
         """Return (name, text) of each line of the report."""
         kept = f" ({self.events_out / self.events_in:.2%})" if self.events_in else ""
@@ -53,6 +58,13 @@ class Report:
             ("seconds", ", ".join(f"{stage} {s:.4g}" for stage, s in self.seconds.items())),
         ]
         return lines
+
+
+def table_html(lines: Iterable[tuple[str, str]]) -> str:
+    """Return lines of (name, text) as an HTML table."""
+    left = "style='text-align:left'"
+    rows = [f"<tr><th {left}>{escape(n)}</th><td {left}>{escape(text)}</td></tr>" for n, text in lines]
+    return f"<table>{''.join(rows)}</table>"
 
 
 def human_bytes(n: int) -> str:

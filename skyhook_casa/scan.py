@@ -22,8 +22,10 @@ from .stores import ByteRange, ObjectStore
 
 BATCH_BYTES: Final = 2 << 20
 """About how large the batches of a stream are."""
-WINDOW_BATCHES: Final = 16
-"""Most finished batches that each thread of a stream holds ready."""
+PIECE_BYTES: Final = 2 << 20
+"""About how much of a batch a thread makes at a time."""
+WINDOW_PIECES: Final = 16
+"""Most finished pieces that each thread of a stream holds ready."""
 GAP_BYTES: Final = 64 << 10
 """Ranges closer than this are read as one."""
 READ_BYTES_MAX: Final = 8 << 20
@@ -98,8 +100,8 @@ class Scan:
     def stream(self, batch_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
         """Yield the answer in batches of about `batch_bytes` bytes, at least one.
 
-        Memory stays bounded however slow the caller is: at most `WINDOW_BATCHES` batches per
-        thread wait, and each thread works on one object.
+        Memory stays bounded however slow the caller is: one batch, and for each thread one object and
+        `WINDOW_PIECES` pieces of `PIECE_BYTES`.
 
         Raises
         ------
@@ -108,7 +110,7 @@ class Scan:
         """
         whole = self._result()
         given = False
-        for piece in self._pieces(batch_bytes):
+        for piece in self._pieces(min(batch_bytes, PIECE_BYTES)):
             if whole.events:
                 whole.append(piece)
             else:
@@ -142,10 +144,10 @@ class Scan:
                 self._done(part, after[0] - before[0] == after[1] - before[1])
         return result
 
-    def _pieces(self, batch_bytes: int) -> Iterator[_engine.Result]:
+    def _pieces(self, piece_bytes: int) -> Iterator[_engine.Result]:
         """Yield the answer in small results, in dataset order."""
         if self.threads == 1 or self.plan.query.limit is not None or len(self._parts) == 1:
-            yield from self._run_in_order(self._parts, batch_bytes)
+            yield from self._run_in_order(self._parts, piece_bytes)
             return
         with ThreadPoolExecutor(self.threads, "scan") as pool:
             waiting: list[queue.Queue[_engine.Result | BaseException | None]] = []
@@ -153,8 +155,8 @@ class Scan:
             try:
                 while True:
                     for part in _first(parts, self.threads + 1 - len(waiting)):
-                        waiting.append(queue.Queue(WINDOW_BATCHES))
-                        pool.submit(self._feed, part, batch_bytes, waiting[-1])
+                        waiting.append(queue.Queue(WINDOW_PIECES))
+                        pool.submit(self._feed, part, piece_bytes, waiting[-1])
                     if not waiting:
                         return
                     while (piece := waiting[0].get()) is not None:
@@ -165,7 +167,7 @@ class Scan:
             finally:
                 self._stop.set()
 
-    def _run_in_order(self, parts: Sequence[Partition], batch_bytes: int) -> Iterator[_engine.Result]:
+    def _run_in_order(self, parts: Sequence[Partition], piece_bytes: int) -> Iterator[_engine.Result]:
         worker = _Worker(self.plan, self.store)
         limit = self.plan.query.limit
         found = 0
@@ -173,7 +175,7 @@ class Scan:
             cursor, pruned = 0, True
             while cursor >= 0 and (limit is None or found < limit):
                 result = self._result()
-                cursor = worker.run(part, result, cursor, -1 if limit is None else limit - found, batch_bytes)
+                cursor = worker.run(part, result, cursor, -1 if limit is None else limit - found, piece_bytes)
                 found += result.events
                 chunks, chunks_pruned = _chunks(result)
                 pruned = pruned and chunks == chunks_pruned
@@ -183,11 +185,11 @@ class Scan:
             self._done(part, pruned)
 
     def _feed(
-        self, part: Partition, batch_bytes: int, to: queue.Queue[_engine.Result | BaseException | None]
+        self, part: Partition, piece_bytes: int, to: queue.Queue[_engine.Result | BaseException | None]
     ) -> None:
         """Put the results of one part, then None; or the error that ended it."""
         try:
-            for result in self._run_in_order([part], batch_bytes):
+            for result in self._run_in_order([part], piece_bytes):
                 if not self._put(to, result):
                     return
             self._put(to, None)

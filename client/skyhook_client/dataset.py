@@ -1,0 +1,128 @@
+"""One version of a dataset: what it holds and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from skyhook_casa.errors import NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import awkward as ak
+
+    from skyhook_casa.catalog import DatasetVersion, FileInfo
+    from skyhook_casa.schema import Column
+
+    from .client import Client
+    from .display import Description
+    from .query import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A jagged axis of a dataset with its columns."""
+
+    name: str
+    counter: str | None
+    """The column that gives its length in each event, if there is one."""
+    columns: tuple[Column, ...]
+
+
+class Dataset:
+    """One version of a dataset. Made by `Client.dataset`, `datasets` and `ingest`."""
+
+    def __init__(self, client: Client, version: DatasetVersion) -> None:
+        self._client = client
+        self._version = version
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._version.dataset
+
+    @property
+    def version(self) -> int:
+        """Number of this version."""
+        return self._version.number
+
+    @property
+    def created(self) -> datetime:
+        """When this version was made, in UTC."""
+        return self._version.created
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return self._version.events
+
+    @property
+    def size(self) -> int:
+        """Bytes of the stored objects."""
+        return self._version.bytes
+
+    @property
+    def partitions(self) -> int:
+        """How many parts it has."""
+        return self._version.partitions
+
+    def __len__(self) -> int:
+        return self.events
+
+    def columns(self, pattern: str | None = None) -> list[Column]:
+        """Return the columns whose name matches a glob, or all, in file order."""
+        return self._client.catalog.columns(self._version, pattern)
+
+    def collections(self) -> dict[str, Collection]:
+        """Return the jagged axes with their columns, by name, in file order."""
+        catalog = self._client.catalog
+        columns: dict[str, list[Column]] = {}
+        for column in catalog.columns(self._version):
+            if column.list is not None:
+                columns.setdefault(column.list, []).append(column)
+        lists = {info.name: info for info in catalog.lists(self._version)}
+        return {name: Collection(name, lists[name].counter, tuple(found)) for name, found in columns.items()}
+
+    def versions(self) -> list[DatasetVersion]:
+        """Return all versions of the dataset, newest first."""
+        return self._client.catalog.versions(self.name)
+
+    def files(self) -> list[FileInfo]:
+        """Return the ROOT files that the events came from."""
+        return self._client.catalog.files(self._version)
+
+    def query(
+        self, columns: str | Iterable[str] | None = None, cut: str | None = None, **options: Any
+    ) -> Query:
+        """Return a query of this version; see `Client.query`."""
+        return self._client.query(self.name, columns, cut, version=self.version, **options)
+
+    def runs(self) -> ak.Array:
+        """Return the entries of the files' `Runs` trees, such as sums of weights; one record each."""
+        return self._tree("Runs")
+
+    def luminosity_blocks(self) -> ak.Array:
+        """Return the entries of the files' `LuminosityBlocks` trees; one record each."""
+        return self._tree("LuminosityBlocks")
+
+    def describe(self) -> Description:
+        """Return what there is to know, to be printed or shown."""
+        from .display import Description
+
+        return Description.of(self)
+
+    def _tree(self, name: str) -> ak.Array:
+        from .trees import read_trees
+
+        trees = self._client.catalog.trees(self._version, name)
+        if not trees:
+            raise NotFound(f"no file of dataset {self.name!r} has a tree {name!r}")
+        return read_trees(self._client.store, trees)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, version={self.version}, events={self.events})"
+
+    def _repr_html_(self) -> str:
+        return self.describe()._repr_html_()

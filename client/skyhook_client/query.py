@@ -1,0 +1,224 @@
+"""A lazy query: it runs when rows are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.progress import Progress
+from skyhook_casa.report import Report
+
+if TYPE_CHECKING:
+    import awkward as ak
+    import pandas as pd
+    import pyarrow as pa
+
+    from skyhook_casa.batch import Array, Batch
+    from skyhook_casa.compile_query import Output
+    from skyhook_casa.explain import Explanation
+    from skyhook_casa.plan import Plan
+    from skyhook_casa.query import Query as QueryValue
+    from skyhook_casa.scan import Scan
+    from skyhook_casa.stores import ObjectStore
+
+BATCH_BYTES: Final = 2 << 20
+"""About how large the batches of an iteration are."""
+
+
+class Query:
+    """A question to one version of a dataset. Nothing is read until rows are asked for.
+
+    Made by `Client.query`. Every way of asking for rows runs the query anew.
+    """
+
+    def __init__(self, plan: Plan, store: ObjectStore, threads: int | None, progress: bool | None) -> None:
+        self._plan = plan
+        self._store = store
+        self._threads = threads
+        self._progress = progress
+        self._report: Report | None = None
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self._plan.version.dataset
+
+    @property
+    def version(self) -> int:
+        """Number of the version asked: the latest when the query was made, unless one was named."""
+        return self._plan.version.number
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the answer, in order."""
+        return [output.name for output in self._plan.outputs]
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The columns of the answer with their types."""
+        return self._plan.outputs
+
+    @property
+    def cut(self) -> str | None:
+        """The condition on events."""
+        return self._plan.query.cut
+
+    @property
+    def value(self) -> QueryValue:
+        """What is asked, as the frozen value that travels as JSON."""
+        return self._plan.query
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there is a report."""
+        return self._report is not None
+
+    @property
+    def report(self) -> Report:
+        """What the last run did.
+
+        Raises
+        ------
+        InvalidRequest
+            If the query did not run yet.
+        """
+        if self._report is None:
+            raise InvalidRequest(
+                "the query did not run yet; ask for rows first, with to_awkward() for example"
+            )
+        return self._report
+
+    # -- rows -------------------------------------------------------------------------------
+    def to_awkward(self, nested: bool = False) -> ak.Array:
+        """Return the answer as a record array.
+
+        Parameters
+        ----------
+        nested : bool
+            False: flat names, ``events.Muon_pt``, equal to what uproot gives. True: collections and
+            event columns with a common first part are records, ``events.Muon.pt``, ``events.MET.pt``.
+        """
+        from .arrays import to_awkward
+
+        return to_awkward(self._collect(self._plan), nested)
+
+    def to_arrow(self, nested: bool = False) -> pa.Table:
+        """Return the answer as an Arrow table: ``list<float>`` columns, or with `nested` ``list<struct>``."""
+        from .arrays import to_arrow
+
+        return to_arrow(self._collect(self._plan), nested)
+
+    def to_numpy(self) -> dict[str, Array]:
+        """Return each column as a NumPy array, shape (n_events,).
+
+        Raises
+        ------
+        InvalidRequest
+            If a column is jagged or can have missing elements.
+        """
+        from .arrays import check_numpy, to_numpy
+
+        check_numpy(self._plan.outputs)
+        return to_numpy(self._collect(self._plan))
+
+    def to_pandas(self, collection: str | None = None) -> pd.DataFrame:
+        """Return a frame.
+
+        Parameters
+        ----------
+        collection : str, optional
+            The list whose columns to give, one row per element, indexed by ``entry`` (number of the
+            event in the dataset) and ``subentry`` (place in the event's list). None: the columns
+            with one value per event, one row per event, indexed by ``entry``.
+
+        Raises
+        ------
+        InvalidRequest
+            If rows would have to be of different kinds: the message says which collection to name.
+        """
+        from .arrays import pandas_columns, to_pandas
+
+        names = pandas_columns(self._plan.outputs, collection)
+        plan = self._plan if len(names) == len(self._plan.outputs) else self._plan.only(names)
+        return to_pandas(self._collect(plan, rows=True))
+
+    def count(self) -> int:
+        """Return how many events the answer has; no column of the answer is read."""
+        version, query = self._plan.version, self._plan.query
+        if query.cut is None:
+            events = version.events if query.limit is None else min(version.events, query.limit)
+            self._report = Report(
+                version.dataset, version.number, events_out=events, bytes_skipped=version.bytes
+            )
+            return events
+        return self._collect(self._plan.only([])).events
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yield the answer as record batches of about 2 MB, while the rest is still computed."""
+        return self.batches()
+
+    def batches(self, nested: bool = False, batch_bytes: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+        """Yield the answer as record batches of about `batch_bytes` bytes; memory stays bounded."""
+        from .arrays import to_record_batch
+
+        for batch in self.stream(batch_bytes):
+            yield to_record_batch(batch, nested)
+
+    def stream(self, batch_bytes: int = BATCH_BYTES, rows: bool = False) -> Iterator[Batch]:
+        """Yield the answer in pieces of the engine's own buffers; the report is there at the end.
+
+        With `rows` they tell the number of each event in the dataset.
+        """
+        with self._scan(self._plan, rows) as scan:
+            yield from scan.stream(batch_bytes)
+
+    def to_file(self, path: str | os.PathLike[str], nested: bool = False) -> int:
+        """Write the answer to a .parquet, .arrow, .root or .csv file and return its events.
+
+        The answer is streamed, so memory stays bounded. The file appears whole or not at all.
+        `nested`: Parquet and Arrow hold collections as lists of structs.
+
+        Raises
+        ------
+        InvalidRequest
+            If the ending is another, or the format cannot hold the columns.
+        """
+        from .export import write
+
+        return write(self, path, nested)
+
+    def explain(self) -> Explanation:
+        """Return what the query would do, without reading any events."""
+        from skyhook_casa.explain import explain
+
+        return explain(self._plan, self._store)
+
+    # -- inside -----------------------------------------------------------------------------
+    def _collect(self, plan: Plan, rows: bool = False) -> Batch:
+        with self._scan(plan, rows) as scan:
+            return scan.collect()
+
+    @contextmanager
+    def _scan(self, plan: Plan, rows: bool = False) -> Iterator[Scan]:
+        from skyhook_casa.scan import Scan
+
+        with self._bar(plan) as bar:
+            scan = Scan(plan, self._store, self._threads, bar, rows)
+            yield scan
+        self._report = scan.report
+
+    def _bar(self, plan: Plan) -> Progress:
+        return Progress(f"query {self.dataset}", plan.version.events, "events", self._progress)
+
+    def __repr__(self) -> str:
+        from .display import query_text
+
+        return query_text(self)
+
+    def _repr_html_(self) -> str:
+        from .display import query_html
+
+        return query_html(self)
