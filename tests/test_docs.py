@@ -1,0 +1,56 @@
+"""Every Python example in the README and the guides runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import skyhook_casa
+from skyhook_casa.nanoaod import make_nanoaod
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "ceph_cls/doc").glob("*.md")),
+]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("docs") / "nano_dy.root"
+    make_nanoaod(path, 2_000, seed=11)
+    return path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_a_page_run(
+    page: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They run one after another, beside `nano_dy.root`; a page that does not connect has a `client`."""
+    text = page.read_text()
+    blocks = [(match.start(1), match.group(1)) for match in BLOCK.finditer(text)]
+    if not blocks:
+        pytest.skip("the page has no examples")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / sample.name).symlink_to(sample)
+    names: dict[str, object] = {"__name__": "__page__"}
+    if "connect(" not in text:
+        client = skyhook_casa.connect(tmp_path / "store")
+        client.ingest("dy", [sample])
+        names["client"] = client
+
+    for place, block in blocks:
+        lines_before = text.count("\n", 0, place)
+        exec(compile("\n" * lines_before + block, page, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+
+    for target in targets:
+        assert (page.parent / target).exists(), target
