@@ -30,7 +30,7 @@ class Report:
     chunks_pruned: int = 0
     """Chunks that zone maps ruled out: nothing of them was read."""
     bytes_read: int = 0
-    """Stored bytes of the columns and directories that were read."""
+    """Stored bytes of the columns that were read."""
     bytes_skipped: int = 0
     """Bytes of the same objects that were not read."""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -246,6 +246,7 @@ def to_pandas(batch: Batch) -> pd.DataFrame:
     columns = [_series(values, valid) for values, valid in zip(batch.values, batch.valid, strict=True)]
     data = {output.name: column for output, column in zip(batch.outputs, columns, strict=True)}
     if batch.outputs[0].axis is None:
+        assert batch.rows is not None
         return pd.DataFrame(data, index=pd.Index(batch.rows, name="entry"), copy=False)
     index = pd.MultiIndex.from_arrays(subentries(batch), names=["entry", "subentry"])
     return pd.DataFrame(data, index=index, copy=False)

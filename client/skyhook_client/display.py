@@ -28,8 +28,9 @@ class Section:
     """Columns that are shown together: a collection, or event columns with one first part."""
 
     title: str
-    jagged: bool
     columns: tuple[Column, ...]
+    long: bool = False
+    """Whether text shows it as one line unless all is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Description:
         lines = [f"{name:<12}{text}" for name, text in self.summary]
         for section in self.sections:
             lines += ["", section.title]
-            if not every_column and _is_large(section):
+            if section.long and not every_column:
                 lines.append(f"  {_short(section)}")
                 continue
             width = max(len(column.name) for column in section.columns)
@@ -150,7 +151,7 @@ def _sections(dataset: Dataset) -> Iterable[Section]:
     for name, collection in dataset.collections().items():
         counter = f", counted by {collection.counter}" if collection.counter else ""
         title = f"{name} ({_columns(len(collection.columns))}{counter})"
-        yield Section(title, True, collection.columns)
+        yield Section(title, collection.columns)
     groups: dict[str, list[Column]] = {}
     for column in columns:
         if column.list is None:
@@ -161,13 +162,10 @@ def _sections(dataset: Dataset) -> Iterable[Section]:
     ]
     for name, members in groups.items():
         if name and len(members) > 1:
-            yield Section(f"{name} ({_columns(len(members))})", False, tuple(members))
+            long = len(members) > GROUP_SHOWN_MAX
+            yield Section(f"{name} ({_columns(len(members))})", tuple(members), long)
     if alone:
-        yield Section(f"Other event columns ({_columns(len(alone))})", False, tuple(alone))
-
-
-def _is_large(section: Section) -> bool:
-    return not section.jagged and len(section.columns) > GROUP_SHOWN_MAX
+        yield Section(f"Other event columns ({_columns(len(alone))})", tuple(alone))
 
 
 def _short(section: Section) -> str:
