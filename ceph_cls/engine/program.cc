@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "directory.h"
+
 namespace skyhook {
 namespace {
 
@@ -19,7 +21,8 @@ class Verifier {
       Check(program_.nodes[number_]);
     }
     for (int32_t term : program_.terms) {
-      if (Root(term).dtype != DType::kBool || Root(term).axis >= 0) Invalid("a term of the cut is no truth per event");
+      if (Root(term).dtype != DType::kBool || Root(term).axis >= 0)
+        Invalid("a term of the cut is no truth per event");
     }
     for (int32_t output : program_.outputs) Root(output);
   }
@@ -33,7 +36,8 @@ class Verifier {
     if (!fine) Fail(why);
   }
   const Node& Root(int32_t number) {
-    if (number < 0 || number >= static_cast<int32_t>(program_.nodes.size())) Invalid("no such node to deliver");
+    if (number < 0 || number >= static_cast<int32_t>(program_.nodes.size()))
+      Invalid("no such node to deliver");
     const Node& node = program_.nodes[number];
     if (IsAxis(node.op)) Invalid("an axis cannot be delivered");
     return node;
@@ -66,7 +70,34 @@ class Verifier {
     return axis;
   }
 
+  // How many of a, b and c the operation reads; of lists and loads, `a` is a column.
+  static int Operands(Op op) {
+    if (IsUnary(op) || IsReduce(op)) return 1;
+    if (IsBinary(op)) return 2;
+    switch (op) {
+      case Op::kEmpty:
+      case Op::kConst:
+        return 0;
+      case Op::kList:
+      case Op::kCombinations:
+      case Op::kCast:
+      case Op::kCount:
+      case Op::kLocalIndex:
+      case Op::kPresent:
+        return 1;
+      case Op::kWhere:
+        return 3;
+      default:
+        return 2;
+    }
+  }
+
   void Check(Node& node) {
+    // Whatever walks a program follows every operand that is not -1.
+    const int operands = Operands(node.op);
+    Require(
+        (operands > 0 || node.a == -1) && (operands > 1 || node.b == -1) && (operands > 2 || node.c == -1),
+        "an operand that the operation does not have");
     if (IsAxis(node.op)) {
       CheckAxis(node);
     } else if (IsUnary(node.op)) {
@@ -124,7 +155,8 @@ class Verifier {
         Require(x.dtype == node.dtype && x.dtype != DType::kBool, "dtypes do not fit");
         break;
       case Op::kInvert:
-        Require(x.dtype == node.dtype && !IsFloat(x.dtype) && x.dtype != DType::kBool, "invert takes integers");
+        Require(x.dtype == node.dtype && !IsFloat(x.dtype) && x.dtype != DType::kBool,
+                "invert takes integers");
         break;
       default:
         Require(x.dtype == node.dtype && IsFloat(x.dtype), "the function takes float32 or float64");
@@ -228,7 +260,8 @@ class Verifier {
       case Op::kTake: {
         const Node& x = Value(node.a);
         const Node& axis = Axis(node.b);
-        Require(axis.op == Op::kFilter && x.axis == axis.a && x.dtype == node.dtype, "take does not fit its filter");
+        Require(axis.op == Op::kFilter && x.axis == axis.a && x.dtype == node.dtype,
+                "take does not fit its filter");
         node.axis = node.b;
         node.optional = x.optional;
         return;
@@ -237,7 +270,8 @@ class Verifier {
         const Node& x = Value(node.a);
         const Node& axis = Axis(node.b);
         const bool comb = axis.op == Op::kCombinations && node.imm < axis.imm && x.axis == axis.a;
-        const bool cross = axis.op == Op::kCross && node.imm < 2 && x.axis == (node.imm == 0 ? axis.a : axis.b);
+        const bool cross =
+            axis.op == Op::kCross && node.imm < 2 && x.axis == (node.imm == 0 ? axis.a : axis.b);
         Require((comb || cross) && x.dtype == node.dtype, "a component does not fit its axis");
         node.axis = node.b;
         node.optional = x.optional;
@@ -246,15 +280,16 @@ class Verifier {
       case Op::kComponentSum: {
         const Node& x = Value(node.a);
         const Node& axis = Axis(node.b);
-        Require(axis.op == Op::kCombinations && x.axis == axis.a && x.dtype == node.dtype && IsFloat(x.dtype) &&
-                    !x.optional,
+        Require(axis.op == Op::kCombinations && x.axis == axis.a && x.dtype == node.dtype &&
+                    IsFloat(x.dtype) && !x.optional,
                 "a sum of components does not fit its axis");
         node.axis = node.b;
         return;
       }
       case Op::kIndex: {
         const Node &x = Value(node.a), &i = Value(node.b);
-        Require(x.axis >= 0 && i.axis < 0 && i.dtype == DType::kInt64 && x.dtype == node.dtype, "index does not fit");
+        Require(x.axis >= 0 && i.axis < 0 && i.dtype == DType::kInt64 && x.dtype == node.dtype,
+                "index does not fit");
         node.axis = kEventAxis;
         node.optional = true;
         return;
@@ -278,14 +313,16 @@ class Verifier {
       }
       case Op::kWhere: {
         const Node &c = Value(node.a), &a = Value(node.b), &b = Value(node.c);
-        Require(c.dtype == DType::kBool && a.dtype == node.dtype && b.dtype == node.dtype, "where: dtypes do not fit");
+        Require(c.dtype == DType::kBool && a.dtype == node.dtype && b.dtype == node.dtype,
+                "where: dtypes do not fit");
         node.axis = Common({&c, &a, &b});
         node.optional = a.optional || b.optional;
         return;
       }
       case Op::kFill: {
         const Node &x = Value(node.a), &fill = Value(node.b);
-        Require(fill.axis == kConstAxis && x.dtype == node.dtype && fill.dtype == node.dtype, "fill does not fit");
+        Require(fill.axis == kConstAxis && x.dtype == node.dtype && fill.dtype == node.dtype,
+                "fill does not fit");
         node.axis = x.axis;
         return;
       }
@@ -301,6 +338,14 @@ class Verifier {
   Program& program_;
   int number_ = 0;
 };
+
+// Two columns of one name would each be given the memory for one.
+void CheckDistinct(const std::vector<StoredColumn>& columns) {
+  std::vector<uint64_t> hashes;
+  for (const StoredColumn& column : columns) hashes.push_back(column.name_hash);
+  std::sort(hashes.begin(), hashes.end());
+  if (std::adjacent_find(hashes.begin(), hashes.end()) != hashes.end()) Invalid("a column is named twice");
+}
 
 }  // namespace
 
@@ -323,7 +368,8 @@ std::vector<int> Program::ColumnsOf(const std::vector<int32_t>& roots) const {
 }
 
 Program DecodeProgram(Bytes data) {
-  if (data.size() < kHeaderBytes || std::memcmp(data.data(), "SKYPROG1", 8) != 0) Invalid("this is no engine program");
+  if (data.size() < kHeaderBytes || std::memcmp(data.data(), "SKYPROG1", 8) != 0)
+    Invalid("this is no engine program");
   const auto field = [&](int i) { return Load<uint32_t>(data.data() + 8 + 4 * i); };
   if (field(0) != 1) Invalid("program version " + std::to_string(field(0)) + "; this engine reads version 1");
   const uint32_t n_columns = field(1), n_nodes = field(2), n_terms = field(3), n_outputs = field(4);
@@ -351,12 +397,18 @@ Program DecodeProgram(Bytes data) {
     if (length > names_end - name) Invalid("a column's name is cut short");
     column.name.assign(name, length);
     name += length;
+    if (Checksum({reinterpret_cast<const uint8_t*>(column.name.data()), length}) != column.name_hash) {
+      Invalid("a column's hash is not that of its name");
+    }
     program.columns.push_back(std::move(column));
   }
+  if (name != names_end) Invalid("the program's names are longer than its columns say");
+  CheckDistinct(program.columns);
   for (uint32_t i = 0; i < n_nodes; ++i, at += kNodeBytes) {
     if (at[2] >= kDTypes && at[2] != 255) Invalid("a node has an unknown dtype");
-    program.nodes.push_back({static_cast<Op>(Load<uint16_t>(at)), static_cast<DType>(at[2]), Load<int32_t>(at + 4),
-                             Load<int32_t>(at + 8), Load<int32_t>(at + 12), Load<uint64_t>(at + 16)});
+    program.nodes.push_back({static_cast<Op>(Load<uint16_t>(at)), static_cast<DType>(at[2]),
+                             Load<int32_t>(at + 4), Load<int32_t>(at + 8), Load<int32_t>(at + 12),
+                             Load<uint64_t>(at + 16)});
   }
   for (uint32_t i = 0; i < n_terms; ++i, at += 4) program.terms.push_back(Load<int32_t>(at));
   for (uint32_t i = 0; i < n_outputs; ++i, at += 4) program.outputs.push_back(Load<int32_t>(at));
