@@ -49,7 +49,8 @@ Bounds FromBits(DType dtype, uint64_t low, uint64_t high) {
   if (IsFloat(dtype)) return {std::bit_cast<double>(low), std::bit_cast<double>(high)};
   // 64-bit integers are rounded outwards, since a double may not hold them.
   if (IsUnsigned(dtype)) return {Down(static_cast<double>(low)), Up(static_cast<double>(high))};
-  return {Down(static_cast<double>(static_cast<int64_t>(low))), Up(static_cast<double>(static_cast<int64_t>(high)))};
+  return {Down(static_cast<double>(static_cast<int64_t>(low))),
+          Up(static_cast<double>(static_cast<int64_t>(high)))};
 }
 
 Bounds Constant(const Node& node) {
@@ -73,7 +74,8 @@ class Judge {
       : program_(program), rows_(rows), chunk_(chunk), bounds_(program.nodes.size()) {}
 
   std::vector<Verdict> Run() {
-    for (size_t i = 0; i < program_.nodes.size(); ++i) bounds_[i] = Of(program_.nodes[i]);
+    for (size_t i = 0; i < program_.nodes.size(); ++i)
+      bounds_[i] = Known(Of(program_.nodes[i]), program_.nodes[i].dtype);
     std::vector<Verdict> verdicts;
     for (int32_t term : program_.terms) {
       const Bounds& b = bounds_[static_cast<size_t>(term)];
@@ -88,6 +90,11 @@ class Judge {
  private:
   const Bounds& At(int32_t number) const { return bounds_[static_cast<size_t>(number)]; }
   const Node& NodeAt(int32_t number) const { return program_.nodes[static_cast<size_t>(number)]; }
+
+  // The difference of two infinities says nothing.
+  static Bounds Known(const Bounds& b, DType dtype) {
+    return std::isnan(b.low) || std::isnan(b.high) ? Anything(dtype) : b;
+  }
 
   // An axis stands for the lengths of its lists.
   Bounds Of(const Node& node) const {
@@ -155,10 +162,16 @@ class Judge {
     const ColumnRow* row = rows_[static_cast<size_t>(column)];
     if (row == nullptr) return Anything(program_.columns[static_cast<size_t>(column)].dtype);
     const ChunkEntry& entry = row->chunks[chunk_];
-    const bool bounded = entry.has_bounds();
-    Bounds b = bounded ? FromBits(row->dtype, entry.min_bits, entry.max_bits) : Bounds{kInfinity, -kInfinity};
-    if (row->dtype == DType::kBool && bounded) b = {entry.min_bits != 0 ? 1.0 : 0.0, entry.max_bits != 0 ? 1.0 : 0.0};
-    if (row->dtype == DType::kBool && !bounded) b = kFalse;
+    const bool only_nan = IsFloat(row->dtype) && entry.has_nan();
+    Bounds b{kInfinity, -kInfinity};
+    if (!entry.has_bounds()) {
+      if (entry.n_values > 0 && !only_nan) return Anything(row->dtype);
+      if (row->dtype == DType::kBool) b = kFalse;
+    } else if (row->dtype == DType::kBool) {
+      b = {entry.min_bits != 0 ? 1.0 : 0.0, entry.max_bits != 0 ? 1.0 : 0.0};
+    } else {
+      b = FromBits(row->dtype, entry.min_bits, entry.max_bits);
+    }
     b.may_nan = entry.has_nan();
     return b;
   }
@@ -270,14 +283,14 @@ class Judge {
     for (double corner : corners) {
       if (!std::isfinite(corner)) return Anything(node.dtype);
     }
-    return Widen(node.dtype, {*std::min_element(corners, corners + 4), *std::max_element(corners, corners + 4),
-                              a.may_nan || b.may_nan});
+    return Widen(node.dtype, {*std::min_element(corners, corners + 4),
+                              *std::max_element(corners, corners + 4), a.may_nan || b.may_nan});
   }
 
   // Makes room for the rounding of one operation.
   static Bounds Widen(DType dtype, Bounds b) {
     if (b.low > b.high) return b;
-    if (!IsFloat(dtype)) return Fit(dtype, b);
+    if (!IsFloat(dtype)) return Fit(dtype, {Down(b.low), Up(b.high), b.may_nan});
     if (!std::isfinite(b.low) || !std::isfinite(b.high)) return Anything(dtype);
     const double step = dtype == DType::kFloat32 ? 0x1p-22 : 0x1p-51;
     const double tiny = dtype == DType::kFloat32 ? 0x1p-148 : 0x1p-1073;
@@ -291,7 +304,8 @@ class Judge {
   static Bounds Fit(DType dtype, Bounds b) {
     if (IsFloat(dtype) || b.low > b.high) return b;
     const Bounds range = Range(dtype);
-    if (b.low < Down(range.low) || b.high > Up(range.high)) return Anything(dtype);
+    // The bounds are a little wider than the integers in them, but by less than 1, or 64-bit.
+    if (b.low <= range.low - 1 || b.high >= range.high + 1) return Anything(dtype);
     return b;
   }
 
@@ -307,7 +321,8 @@ class Judge {
 
 }  // namespace
 
-std::vector<Verdict> JudgeTerms(const Program& program, const std::vector<const ColumnRow*>& rows, uint32_t chunk) {
+std::vector<Verdict> JudgeTerms(const Program& program, const std::vector<const ColumnRow*>& rows,
+                                uint32_t chunk) {
   return Judge(program, rows, chunk).Run();
 }
 

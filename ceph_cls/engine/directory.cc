@@ -1,5 +1,7 @@
 #include "directory.h"
 
+#include <algorithm>
+#include <bit>
 #include <string>
 
 #include "kernels.h"
@@ -9,21 +11,44 @@ namespace {
 
 // Tables end with the checksum of all that comes before it.
 void CheckSum(Bytes data, const char* what) {
-  if (data.size() < 8 || Checksum(data.first(data.size() - 8)) != Load<uint64_t>(data.data() + data.size() - 8)) {
+  if (data.size() < 8 ||
+      Checksum(data.first(data.size() - 8)) != Load<uint64_t>(data.data() + data.size() - 8)) {
     Corrupt(std::string(what) + " does not match its checksum");
   }
 }
 
-void CheckEntry(const ChunkEntry& entry, const ColumnRow& row, const DirectoryHeader& header, uint32_t events) {
+// Bytes that one stored byte can decode to at the very most: memory is asked for before decoding.
+uint64_t Expansion(Codec codec) {
+  switch (codec) {
+    case Codec::kNone:
+      return 1;
+    case Codec::kLz4Frame:
+      return 255;  // a length byte of a match
+    case Codec::kZstd:
+      return 1 << 15;  // a block of 128 KiB in 4 bytes
+  }
+  return 0;
+}
+
+bool Ordered(DType dtype, uint64_t low, uint64_t high) {
+  if (IsFloat(dtype)) return std::bit_cast<double>(low) <= std::bit_cast<double>(high);
+  return IsUnsigned(dtype) ? low <= high : static_cast<int64_t>(low) <= static_cast<int64_t>(high);
+}
+
+void CheckEntry(const ChunkEntry& entry, const ColumnRow& row, const DirectoryHeader& header,
+                uint32_t events) {
   const bool fits = entry.offset <= header.start && entry.stored_bytes <= header.start - entry.offset;
-  const uint64_t expected =
-      row.dtype == DType::kBool ? (uint64_t{entry.n_values} + 7) / 8 : uint64_t{entry.n_values} * SizeOf(row.dtype);
-  const bool sized = entry.raw_bytes == expected && entry.n_values <= kObjectBytesMax * 8;
+  const uint64_t expected = row.dtype == DType::kBool ? (uint64_t{entry.n_values} + 7) / 8
+                                                      : uint64_t{entry.n_values} * SizeOf(row.dtype);
+  const bool sized =
+      entry.raw_bytes == expected && uint64_t{entry.n_values} * SizeOf(row.dtype) <= kChunkColumnBytesMax;
   bool counted = true;
   if (row.kind == ColumnKind::kEventValue) counted = entry.n_values == events;
   if (row.kind == ColumnKind::kOffsets) counted = entry.n_values == events + 1;
-  const bool stored = header.codec != Codec::kNone || entry.stored_bytes >= entry.raw_bytes;
-  if (!fits || !sized || !counted || !stored) Corrupt("a row of the directory contradicts the object");
+  const bool possible = entry.raw_bytes <= uint64_t{entry.stored_bytes} * Expansion(header.codec);
+  const bool bounded = !entry.has_bounds() || Ordered(row.dtype, entry.min_bits, entry.max_bits);
+  if (!fits || !sized || !counted || !possible || !bounded)
+    Corrupt("a row of the directory contradicts the object");
 }
 
 }  // namespace
@@ -36,7 +61,8 @@ DirectoryHeader DecodeHeader(Bytes data, uint64_t directory_start, uint64_t dire
   }
   CheckSum(data.first(kDirectoryHeaderBytes), "the directory's header");
   const uint32_t version = Load<uint32_t>(data.data() + 8);
-  if (version != 1) Invalid("object format version " + std::to_string(version) + "; this engine reads version 1");
+  if (version != 1)
+    Invalid("object format version " + std::to_string(version) + "; this engine reads version 1");
   DirectoryHeader header;
   header.n_columns = Load<uint32_t>(data.data() + 12);
   header.n_chunks = Load<uint32_t>(data.data() + 16);
@@ -59,6 +85,10 @@ std::vector<uint32_t> DecodeChunkTable(Bytes data, const DirectoryHeader& header
   if (!events.empty()) std::memcpy(events.data(), data.data(), 4 * events.size());
   uint64_t total = 0;
   for (uint32_t n : events) total += n;
+  const bool small =
+      std::all_of(events.begin(), events.end(), [](uint32_t n) { return n <= kChunkEventsMax; });
+  if (!small || total > kObjectEventsMax)
+    Corrupt("a chunk or the object claims more events than any may have");
   if (total != header.n_events) Corrupt("the chunks do not add up to the object's events");
   return events;
 }
@@ -70,7 +100,8 @@ std::vector<uint64_t> DecodeKeyTable(Bytes data, const DirectoryHeader& header) 
   return keys;
 }
 
-ColumnRow DecodeRow(Bytes data, const DirectoryHeader& header, uint32_t index, const std::vector<uint32_t>& events) {
+ColumnRow DecodeRow(Bytes data, const DirectoryHeader& header, uint32_t index,
+                    const std::vector<uint32_t>& events) {
   CheckSum(data, "a row of the directory");
   ColumnRow row;
   row.name_hash = Load<uint64_t>(data.data());

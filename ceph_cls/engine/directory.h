@@ -14,6 +14,10 @@ inline constexpr uint64_t kDirectoryHeaderBytes = 64;
 inline constexpr uint64_t kObjectBytesMax = 64ull << 20;
 inline constexpr uint32_t kChunksMax = 1u << 16;
 inline constexpr uint32_t kDirectoryColumnsMax = 1u << 16;
+inline constexpr uint64_t kObjectEventsMax = 1ull << 30;
+inline constexpr uint32_t kChunkEventsMax = 1u << 24;
+// Memory that one column of one chunk may take when decoded.
+inline constexpr uint64_t kChunkColumnBytesMax = 1ull << 28;
 
 enum class Codec : uint32_t { kNone = 0, kLz4Frame = 1, kZstd = 2 };
 enum class ColumnKind : uint8_t { kEventValue = 0, kListElement = 1, kOffsets = 2 };
