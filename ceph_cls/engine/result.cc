@@ -25,13 +25,13 @@ GrowingBuffer::~GrowingBuffer() {
 }
 
 void GrowingBuffer::Grow(size_t needed) {
-  const size_t wanted = std::max(needed, capacity_ * 2);
+  const size_t wanted = (std::max({needed, capacity_ * 2, size_t{256}}) + 63) & ~size_t{63};
+  // What is as large as a huge page is mapped, and unmapped again: the capacity tells which.
   if (wanted < kHugeBytes) {
-    const size_t capacity = (std::max<size_t>(wanted, 256) + 63) & ~size_t{63};
-    void* memory = std::realloc(data_, capacity);
+    void* memory = std::realloc(data_, wanted);
     if (memory == nullptr) throw std::bad_alloc();
     data_ = static_cast<uint8_t*>(memory);
-    capacity_ = capacity;
+    capacity_ = wanted;
     return;
   }
   const size_t capacity = (wanted + kHugeBytes - 1) & ~(kHugeBytes - 1);
@@ -84,7 +84,8 @@ Result::Result(std::vector<DType> dtypes, std::vector<int> groups_of, bool keep)
   if (dtypes.size() != groups_of.size()) Invalid("as many groups as dtypes are needed");
   int n_groups = 0;
   for (size_t i = 0; i < dtypes.size(); ++i) {
-    if (groups_of[i] < -1 || groups_of[i] > static_cast<int>(dtypes.size())) Invalid("a group's number is out of range");
+    if (groups_of[i] < -1 || groups_of[i] > static_cast<int>(dtypes.size()))
+      Invalid("a group's number is out of range");
     ResultColumn column;
     column.dtype = dtypes[i];
     column.group = groups_of[i];
@@ -113,7 +114,9 @@ void Result::AppendLists(int group, const int32_t* offsets, const int32_t* rows_
 }
 
 void Result::Append(const Result& other) {
-  if (other.columns.size() != columns.size() || other.groups.size() != groups.size() || other.keep_rows != keep_rows) {
+  if (&other == this) Invalid("a result cannot be joined to itself");
+  if (other.columns.size() != columns.size() || other.groups.size() != groups.size() ||
+      other.keep_rows != keep_rows) {
     Invalid("results with different columns cannot be joined");
   }
   const auto copy = [](GrowingBuffer& to, const GrowingBuffer& from) {
@@ -124,7 +127,8 @@ void Result::Append(const Result& other) {
       Invalid("results with different columns cannot be joined");
     }
     copy(columns[i].values, other.columns[i].values);
-    columns[i].AppendValid(other.columns[i].has_valid ? other.columns[i].valid.data() : nullptr, other.columns[i].n());
+    columns[i].AppendValid(other.columns[i].has_valid ? other.columns[i].valid.data() : nullptr,
+                           other.columns[i].n());
   }
   for (size_t g = 0; g < groups.size(); ++g) {
     const int64_t* from = reinterpret_cast<const int64_t*>(other.groups[g].data());
