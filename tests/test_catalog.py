@@ -32,7 +32,9 @@ from skyhook_casa.catalog import (
     NewPartition,
     ObjectInfo,
     Partition,
+    statements,
     union_schema,
+    writing,
 )
 from skyhook_casa.catalog import database as database_module
 from skyhook_casa.catalog.reading import IN_MAX
@@ -84,7 +86,7 @@ def postgres() -> Iterator[str]:
         command = [programs / "postgres", "-D", place / "data", "-k", place, "-c", "listen_addresses=", "-F"]
         with subprocess.Popen(command, user=user, cwd="/", stderr=subprocess.DEVNULL) as server:
             yield _wait_for(f"postgresql+psycopg://skyhook@/postgres?host={place}")
-            server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGQUIT)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -298,6 +300,15 @@ class TestVersions:
         partition = make_partition(0, 1)._replace(object=wrong)
         with pytest.raises(InvalidRequest, match=f"object '{wrong.name}' is recorded with other properties"):
             committed.catalog.commit_version("other", SCHEMA, [partition])
+
+    def test_a_version_has_a_largest_number_of_partitions(
+        self, committed: Committed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writing, "PARTITIONS_MAX", 4)
+        new = [make_partition(i, committed.partitions[0].object.layout_id) for i in (3, 4)]
+        with pytest.raises(InvalidRequest, match="5 partitions; a version has at most 4"):
+            committed.catalog.commit_version("dy", SCHEMA, new, append=True)
+        assert committed.catalog.commit_version("dy", SCHEMA, new[:1], append=True).partitions == 4
 
     def test_more_partitions_than_one_statement_holds(self, catalog: Catalog) -> None:
         layout_id = catalog.add_layout(PHYSICAL)
@@ -686,7 +697,7 @@ class TestOpening:
         assert Catalog(address).datasets() == []
 
     def test_the_catalog_is_there_when_opened_again(self, committed: Committed, address: str) -> None:
-        database_module._close_all()
+        database_module.close_all()
         again = Catalog(address, create=False)
         assert again.version("dy") == committed.version
         assert again.created_s() <= time.time()
@@ -728,7 +739,7 @@ class TestOpening:
             connection.execute(sa.text(f"UPDATE catalog_info SET schema_version = {newer}"))
             if committed.catalog._database.is_sqlite:
                 connection.exec_driver_sql(f"PRAGMA user_version = {newer}")
-        database_module._close_all()
+        database_module.close_all()
         with pytest.raises(InvalidRequest, match=f"has tables of version {newer}; .* up to {SCHEMA_VERSION}"):
             Catalog(address)
 
@@ -753,7 +764,7 @@ class TestOpening:
         catalog = Catalog(path)
         layout_id = catalog.add_layout(PHYSICAL)
         version = catalog.commit_version("dy", SCHEMA, [make_partition(i, layout_id) for i in range(500)])
-        database_module._close_all()
+        database_module.close_all()
         data = bytearray(path.read_bytes())
         for page in range(4096, len(data), 4096):
             data[page : page + 100] = bytes(100)
@@ -822,31 +833,33 @@ class TestKill:
         Catalog(path).commit_version("dy", SCHEMA, [])
         context = multiprocessing.get_context("spawn")
         for turn in range(6):
-            ready = context.Event()
-            writer = context.Process(target=_append_forever, args=(str(path), 100_000 * (turn + 1), ready))
+            committed = context.Semaphore(0)
+            writer = context.Process(
+                target=_append_forever, args=(str(path), 100_000 * (turn + 1), committed)
+            )
             writer.start()
-            assert ready.wait(60)
+            assert committed.acquire(timeout=120)
             time.sleep(0.01 + 0.013 * turn)
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
-            database_module._close_all()
+            database_module.close_all()
             catalog = Catalog(path, create=False)
             newest = catalog.version("dy")
             parts = catalog.partitions(newest)
             assert newest.partitions == len(parts) == 200 * (newest.number - 1)
             assert newest.events == sum(one.events for one in parts)
             assert [one.first_event for one in parts] == list(range(0, newest.events, 100))
-        assert newest.number > 1
+        assert newest.number > 6
 
 
-def _append_forever(path: str, first: int, ready: threading.Event) -> None:
+def _append_forever(path: str, first: int, committed: threading.Semaphore) -> None:
     catalog = Catalog(path)
     layout_id = catalog.add_layout(PHYSICAL)
-    ready.set()
     for start in itertools.count(first, 200):
         new = [make_partition(number, layout_id) for number in range(start, start + 200)]
         catalog.commit_version("dy", SCHEMA, new, append=True)
+        committed.release()
 
 
 class TestCost:
@@ -863,8 +876,6 @@ class TestCost:
         assert len(seen) == 4
 
     def test_look_ups_use_indices(self, tmp_path: Path) -> None:
-        from skyhook_casa.catalog import statements
-
         catalog = Catalog(tmp_path / "catalog.sqlite")
         catalog.commit_version("dy", SCHEMA, [])
         values = {

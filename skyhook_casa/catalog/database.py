@@ -6,9 +6,9 @@ write transaction sees no other writer's changes come and go.
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool
 from ..errors import InvalidRequest, NotFound, StoreError
 from .tables import SCHEMA_VERSION, catalog_info, metadata
 
-WAIT_S: Final = 30.0
+WAIT_S: Final = 60.0
 """How long a writer waits for its turn."""
 DATABASES_MAX: Final = 16
 """Most catalogs whose connections a process keeps open."""
@@ -34,6 +34,9 @@ _WRITERS_LOCK: Final = 0x534B5943  # of PostgreSQL's advisory locks
 _WRITES = {"skyhook_writes": True}
 
 
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
 class Database:
     """A connection pool to one catalog whose tables are there. Safe to use from many threads."""
 
@@ -41,6 +44,8 @@ class Database:
         self.engine = engine
         self.url = url
         self.is_sqlite = engine.dialect.name == "sqlite"
+        _databases.add(self)
+        weakref.finalize(self, engine.dispose)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -165,15 +170,15 @@ def _remembered(key: tuple[object, ...], opening: Any) -> Database:
     return kept
 
 
-@atexit.register
-def _close_all() -> None:
+def close_all() -> None:
+    """Close every idle connection; what is opened next is read from disk anew."""
     while _open_databases:
         _open_databases.popitem()[1].close()
 
 
 def _forget_all() -> None:
     """In a forked child: its parent's connections are not its own, not even to close."""
-    for database in _open_databases.values():
+    for database in list(_databases):
         database.engine.dispose(close=False)
     _open_databases.clear()
 

@@ -24,7 +24,7 @@ from .union import union_schema
 
 NAME_CHARS_MAX: Final = 255
 """Longest name of a dataset."""
-PARTITIONS_MAX: Final = 10_000_000
+PARTITIONS_MAX: Final = 1_000_000
 """Most partitions of one version."""
 
 _of_version = {
