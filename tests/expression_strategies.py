@@ -12,8 +12,37 @@ from hypothesis import strategies as st
 from skyhook_casa.schema import DTYPES, Column, ListInfo, Schema
 
 Draw = Any
-SPECIAL_FLOATS = [0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 0.5, 2.5, -3.5, 1e-40, 1e30, -1e30, 3.4e38, 16777217.0]
-INTEGERS = ["0", "1", "2", "3", "7", "-1", "100", "300", "-200", "70000", "4294967296", "18446744073709551615"]
+SPECIAL_FLOATS = [
+    0.0,
+    -0.0,
+    np.nan,
+    np.inf,
+    -np.inf,
+    1.0,
+    -1.0,
+    0.5,
+    2.5,
+    -3.5,
+    1e-40,
+    1e30,
+    -1e30,
+    3.4e38,
+    16777217.0,
+]
+INTEGERS = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "7",
+    "-1",
+    "100",
+    "300",
+    "-200",
+    "70000",
+    "4294967296",
+    "18446744073709551615",
+]
 FLOATS = ["0.5", "0.0", "1.5", "-2.5", "1e-3", "0.1", "1e10", "inf", "nan", "pi"]
 
 
@@ -100,7 +129,10 @@ def tables(draw: Draw, n_events_max: int = 12) -> Table:
     for name in ("A", "B"):
         columns[f"n{name}"] = Column(f"n{name}", draw(st.sampled_from(["uint32", "int64"])), counts=name)
     for prefix, owner in (("E", None), ("A", "A"), ("B", "B")):
-        for dtype in ["bool", *draw(st.lists(st.sampled_from(DTYPES[1:]), min_size=2, max_size=4, unique=True))]:
+        for dtype in [
+            "bool",
+            *draw(st.lists(st.sampled_from(DTYPES[1:]), min_size=2, max_size=4, unique=True)),
+        ]:
             columns[f"{prefix}_{dtype}"] = Column(f"{prefix}_{dtype}", dtype, owner)
     for name in ("u", "v"):
         columns[name] = Column(name, draw(st.sampled_from(DTYPES[1:])), name)
@@ -139,7 +171,9 @@ class Maker:
         """Return a number at a place; of integer dtype if `kinds` is "iu"."""
         stored = self.columns(place, kinds)
         if depth <= 0 or (stored and self.draw(st.integers(0, 3)) == 0):
-            return self.pick(stored) if stored else self.number(place, depth - 1, "iuf") if depth > -2 else "1"
+            return (
+                self.pick(stored) if stored else self.number(place, depth - 1, "iuf") if depth > -2 else "1"
+            )
         options = [self._arithmetic, self._arithmetic, self._unary, self._least, self._choice]
         if kinds == "iu":
             options = [self._bits, self._integer_arithmetic, self._choice]
@@ -211,7 +245,18 @@ class Maker:
 
     def _unary(self, place: str, depth: int, kinds: str) -> str:
         form = self.pick(
-            ["-{}", "+{}", "abs({})", "sqrt({})", "floor({})", "ceil({})", "trunc({})", "round({})", "({} ** 2)", "sign({})"]
+            [
+                "-{}",
+                "+{}",
+                "abs({})",
+                "sqrt({})",
+                "floor({})",
+                "ceil({})",
+                "trunc({})",
+                "round({})",
+                "({} ** 2)",
+                "sign({})",
+            ]
             + ["float64({})", "float32({})", "fill_none({}, 1)"]
         )
         return str(form.format(self.number(place, depth)))
@@ -227,7 +272,9 @@ class Maker:
         return f"({a} if {self.truth(place, depth)} else {b})"
 
     def _reduction(self, place: str, depth: int, kinds: str) -> str:
-        name = self.pick(["sum", "prod", "min", "max", "mean", "count", "len", "count_nonzero", "argmin", "argmax"])
+        name = self.pick(
+            ["sum", "prod", "min", "max", "mean", "count", "len", "count_nonzero", "argmin", "argmax"]
+        )
         return f"{name}({self.listed(depth)})"
 
     def _integer_reduction(self, place: str, depth: int, kinds: str) -> str:
@@ -238,7 +285,9 @@ class Maker:
         if self.draw(st.booleans()):
             return f"({self.listed(depth)})[{self.pick(['0', '1', '-1', '-2', '4'])}]"
         place = self.pick(["A", "B", "u"])
-        at = self.pick([f"argmax({self.number(place, depth)})", "nA - 1", "nB", f"argmin({self.listed(depth)})"])
+        at = self.pick(
+            [f"argmax({self.number(place, depth)})", "nA - 1", "nB", f"argmin({self.listed(depth)})"]
+        )
         return f"({self.number(place, depth)})[{at}]"
 
     # -- truths -----------------------------------------------------------------------------

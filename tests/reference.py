@@ -390,7 +390,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "deltaphi": _delta_phi,
     "deltaeta": _delta_eta,
     "deltaR": _delta_r,
-    **{t: (lambda x, t=t: ak.values_astype(x, t)) for t in ("int64", "float32", "float64")},
+    **{t: (lambda x, t=t: ak.values_astype(x, t)) for t in "int8 int64 uint64 float32 float64".split()},
 }
 
 
@@ -441,8 +441,15 @@ def _name(name: str, names: Names) -> Any:
         return names.arrays[name]
     if name in names.collections or f"{name}_phi" in names.arrays:
         fields = [n for n in names.arrays if n.startswith(name + "_")]
-        return Rec(lambda f: names.arrays[fields[0] if f == "*" else f"{name}_{f}"])
+        return Rec(lambda f: _field(names, name, fields[0] if f == "*" else f"{name}_{f}"))
     return {"pi": math.pi, "inf": math.inf, "nan": math.nan}[name]
+
+
+def _field(names: Names, collection: str, name: str) -> ak.Array:
+    """Return a column of a collection; a photon's mass is 0."""
+    if name == "Photon_mass" and name not in names.arrays:
+        return names.arrays[f"{collection}_pt"] * 0
+    return names.arrays[name]
 
 
 def _attribute(node: ast.Attribute, names: Names) -> Any:

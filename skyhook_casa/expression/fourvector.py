@@ -257,7 +257,7 @@ def kinematic(emitter: Emitter, momentum: Momentum, name: str) -> Array:
         return do.unary("sqrt", p2)
     if name == "mass":
         mass2 = do.binary("sub", do.mul(energy, energy), p2)
-        return do.mul(do.unary("sign", mass2), do.unary("sqrt", do.unary("abs", mass2)))
+        return do.unary("signed_sqrt", mass2)
     raise Mismatch(f"a four-vector has no {name!r}; it has {', '.join(KINEMATICS)}")
 
 
