@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -47,10 +48,11 @@ VALUE_OPS: Final = {
     "where": 28,
     "fill": 29,
     "present": 30,
+    "pick": 31,
 }
 _UNARY = (
     "neg abs not invert sign sqrt exp expm1 log log2 log10 log1p sin cos tan asin acos atan "
-    "sinh cosh tanh asinh acosh atanh floor ceil rint trunc isfinite isnan isinf"
+    "sinh cosh tanh asinh acosh atanh floor ceil rint trunc isfinite isnan isinf signed_sqrt"
 ).split()
 _BINARY = (
     "add sub mul div floordiv mod pow atan2 hypot minimum maximum "
@@ -63,6 +65,8 @@ REDUCE_OPS: Final = {name: 192 + i for i, name in enumerate(_REDUCE)}
 OPS: Final = {**AXIS_OPS, **VALUE_OPS, **UNARY_OPS, **BINARY_OPS, **REDUCE_OPS}
 
 COMPARISONS: Final = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
+_SUNK_UNARY = frozenset(_UNARY) - {"not", "isfinite", "isnan", "isinf"}
+_SUNK_BINARY = frozenset(_BINARY) - COMPARISONS - {"and", "or", "xor"}
 _BOOL_RESULT = COMPARISONS | {"not", "and", "or", "xor", "isfinite", "isnan", "isinf", "any", "all", "present"}
 _INT64_RESULT = frozenset(("count", "count_nonzero", "argmin", "argmax", "local_index"))
 
@@ -222,6 +226,17 @@ class ProgramBuilder:
     def index(self, x: int, i: int) -> int:
         """Return `x[i]` of each event, `i` int64 per event or constant; missing where there is none."""
         assert self.dtype(i) == "int64"
+        node = self.nodes[x]
+        if node.op == "component":
+            return self.index(node.args[0], self._pick(node.args[1], i, node.imm))
+        if node.op == "component_sum":
+            parts = [self.index(node.args[0], self._pick(node.args[1], i, s)) for s in range(self._slots(node))]
+            return reduce(lambda a, b: self.binary("add", a, b), parts)
+        if self._on_combinations(node) and node.op in _SUNK_UNARY:
+            return self.unary(node.op, self.index(node.args[0], i))
+        if self._on_combinations(node) and node.op in _SUNK_BINARY:
+            a, b = (y if self.axis(y) == CONST else self.index(y, i) for y in node.args)
+            return self.binary(node.op, a, b)
         return self._value("index", self.dtype(x), (x, i), EVENT, optional=True)
 
     def align(self, x: int, axis: int) -> int:
@@ -329,6 +344,17 @@ class ProgramBuilder:
         return b"".join(parts)
 
     # -- inside -----------------------------------------------------------------------------
+    def _pick(self, axis: int, i: int, slot: int) -> int:
+        """Which element of the parent list stands in `slot` of combination number `i`."""
+        return self._value("pick", "int64", (axis, i), EVENT, slot, optional=True)
+
+    def _slots(self, node: Node) -> int:
+        return self.nodes[node.args[1]].imm
+
+    def _on_combinations(self, node: Node) -> bool:
+        """Whether computing one element is far cheaper than computing all."""
+        return node.axis >= 0 and self.nodes[node.axis].op in ("combinations", "cross")
+
     def _column(self, name: str, dtype: str) -> int:
         if name not in self._column_numbers:
             self._column_numbers[name] = len(self.columns)

@@ -23,6 +23,7 @@ struct Bounds {
 enum class Verdict { kNever, kSometimes, kAlways };
 
 // `rows[i]` is column i's row of the directory, null if it was not read. Returns one verdict a term.
-std::vector<Verdict> JudgeTerms(const Program& program, const std::vector<const ColumnRow*>& rows, uint32_t chunk);
+std::vector<Verdict> JudgeTerms(const Program& program, const std::vector<const ColumnRow*>& rows,
+                                uint32_t chunk);
 
 }  // namespace skyhook

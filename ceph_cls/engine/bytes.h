@@ -33,7 +33,11 @@ T Load(const uint8_t* from) {
   return value;
 }
 
-// A growable block of uninitialised bytes, aligned to 64. Never shrinks.
+// Bytes that may be read (and, in an arena, written) past the end of any value: kernels work on whole
+// vectors.
+inline constexpr size_t kSlackBytes = 64;
+
+// A growable block of uninitialised bytes, aligned to 64, with slack behind it. Never shrinks.
 class Buffer {
  public:
   Buffer() = default;
@@ -50,8 +54,8 @@ class Buffer {
 
   // Makes the buffer `size` bytes long; old contents are lost.
   uint8_t* Renew(size_t size) {
-    if (size > capacity_) {
-      const size_t wanted = (size + size / 4 + 127) & ~size_t{63};
+    if (size + kSlackBytes > capacity_) {
+      const size_t wanted = (size + size / 4 + 2 * kSlackBytes + 63) & ~size_t{63};
       void* memory = std::aligned_alloc(64, wanted);
       if (memory == nullptr) throw std::bad_alloc();
       std::free(data_);

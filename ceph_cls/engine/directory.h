@@ -58,7 +58,9 @@ struct DirectoryHeader {
   ByteRange chunk_table() const {
     return {start + kDirectoryHeaderBytes, start + kDirectoryHeaderBytes + chunk_table_bytes()};
   }
-  ByteRange key_table() const { return {chunk_table().stop, chunk_table().stop + uint64_t{n_columns} * 8 + 8}; }
+  ByteRange key_table() const {
+    return {chunk_table().stop, chunk_table().stop + uint64_t{n_columns} * 8 + 8};
+  }
   ByteRange row(uint32_t index) const {
     const uint64_t at = key_table().stop + uint64_t{index} * row_bytes;
     return {at, at + row_bytes};
@@ -70,6 +72,7 @@ uint64_t Checksum(Bytes data);
 DirectoryHeader DecodeHeader(Bytes data, uint64_t directory_start, uint64_t directory_bytes);
 std::vector<uint32_t> DecodeChunkTable(Bytes data, const DirectoryHeader& header);
 std::vector<uint64_t> DecodeKeyTable(Bytes data, const DirectoryHeader& header);
-ColumnRow DecodeRow(Bytes data, const DirectoryHeader& header, uint32_t index, const std::vector<uint32_t>& events);
+ColumnRow DecodeRow(Bytes data, const DirectoryHeader& header, uint32_t index,
+                    const std::vector<uint32_t>& events);
 
 }  // namespace skyhook

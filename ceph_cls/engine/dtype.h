@@ -1,8 +1,8 @@
 // Element types; the codes are those of the object format (skyhook_casa/schema.py DTYPES).
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 
 #include "status.h"
 
@@ -34,7 +34,8 @@ inline bool IsSigned(DType dtype) {
   return dtype == DType::kInt8 || dtype == DType::kInt16 || dtype == DType::kInt32 || dtype == DType::kInt64;
 }
 inline bool IsUnsigned(DType dtype) {
-  return dtype == DType::kUInt8 || dtype == DType::kUInt16 || dtype == DType::kUInt32 || dtype == DType::kUInt64;
+  return dtype == DType::kUInt8 || dtype == DType::kUInt16 || dtype == DType::kUInt32 ||
+         dtype == DType::kUInt64;
 }
 
 // Calls f with a null pointer of the C++ type of `dtype`: Dispatch(d, [&]<typename T>(T*) { … }).

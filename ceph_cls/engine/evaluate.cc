@@ -9,7 +9,7 @@ namespace skyhook {
 
 uint8_t* Arena::NewBytes(size_t size) {
   constexpr size_t kBlock = size_t{1} << 20;
-  size = (size + 63) & ~size_t{63};
+  size = (size + kSlackBytes + 63) & ~size_t{63};
   total_ += size;
   if (total_ > kBlockBytesMax) {
     throw Error(Kind::kResourceExhausted, "the query needs more than 1 GiB for one block of events");
@@ -28,9 +28,7 @@ uint8_t* Arena::NewBytes(size_t size) {
   return place;
 }
 
-void Arena::Reset() {
-  block_ = used_ = total_ = 0;
-}
+void Arena::Reset() { block_ = used_ = total_ = 0; }
 
 Evaluator::Evaluator(const Program& program)
     : program_(program), values_(program.nodes.size()), lists_(program.nodes.size()) {}
@@ -50,10 +48,23 @@ std::vector<int> Evaluator::Order(const std::vector<int32_t>& roots) const {
     if (!IsAxis(node.op) && node.axis >= 0) wanted[static_cast<size_t>(node.axis)] = true;
   }
   std::reverse(order.begin(), order.end());
+  // Axes that need no values come first: a block that is too large is then noticed at once.
+  std::vector<bool> structural(program_.nodes.size(), false);
+  for (int i : order) {
+    const Node& node = NodeAt(i);
+    const bool left = node.a >= 0 && structural[static_cast<size_t>(node.a)];
+    const bool right = node.b >= 0 && structural[static_cast<size_t>(node.b)];
+    structural[static_cast<size_t>(i)] = node.op == Op::kList || node.op == Op::kEmpty ||
+                                         (node.op == Op::kCombinations && left) ||
+                                         (node.op == Op::kCross && left && right);
+  }
+  std::stable_partition(order.begin(), order.end(),
+                        [&](int i) { return structural[static_cast<size_t>(i)]; });
   return order;
 }
 
-bool Evaluator::Run(const std::vector<int>& order, const std::vector<ColumnValues>& columns, const Rows& rows) {
+bool Evaluator::Run(const std::vector<int>& order, const std::vector<ColumnValues>& columns,
+                    const Rows& rows) {
   arena_.Reset();
   columns_ = &columns;
   rows_ = rows;
@@ -164,17 +175,35 @@ void Evaluator::RunFilter(const Node& node, Lists* lists) {
   int32_t* index = arena_.New<int32_t>(parent.n + 8);
   lists->index = index;
   lists->n = Kernels().select(mask, parent.n, index);
+  int32_t* rank = arena_.New<int32_t>(parent.n + 1);
+  Kernels().rank(mask, parent.n, rank);
   int32_t* offsets = arena_.New<int32_t>(rows_.n + 1);
   lists->offsets = offsets;
-  // Element number k of the result is the last of the lists that end before index[k].
-  int32_t kept = 0;
-  offsets[0] = 0;
-  int32_t at = 0;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    for (const int32_t end = parent.offsets[i + 1]; at < end; ++at) kept += mask[at];
-    offsets[i + 1] = kept;
-  }
+  for (int64_t i = 0; i <= rows_.n; ++i) offsets[i] = rank[parent.offsets[i]];
 }
+
+namespace {
+
+// How many sets of n there are in a list of m; large numbers are cut off.
+int64_t Binomial(int64_t m, int n) {
+  if (m < n) return 0;
+  if (n == 2) return m * (m - 1) / 2;
+  double count = 1;  // exact as far as the limits reach
+  for (int k = 0; k < n; ++k) count = count * static_cast<double>(m - k) / (k + 1);
+  return count > 1e9 ? int64_t{1000000000} : static_cast<int64_t>(count + 0.5);
+}
+
+// Steps to the next set of n of m in lexicographic order; false after the last.
+bool NextSet(int32_t* pick, int n, int32_t m) {
+  int s = n - 1;
+  while (s >= 0 && pick[s] == m - n + s) --s;
+  if (s < 0) return false;
+  ++pick[s];
+  for (int t = s + 1; t < n; ++t) pick[t] = pick[t - 1] + 1;
+  return true;
+}
+
+}  // namespace
 
 bool Evaluator::RunCombinations(const Node& node, Lists* lists) {
   const Lists& parent = ListsAt(node.a);
@@ -183,43 +212,41 @@ bool Evaluator::RunCombinations(const Node& node, Lists* lists) {
   offsets[0] = 0;
   int64_t total = 0;
   for (int64_t i = 0; i < rows_.n; ++i) {
-    const int64_t m = parent.offsets[i + 1] - parent.offsets[i];
-    double count = 1;  // exact as far as the limits below reach
-    for (int k = 0; k < n; ++k) count = count * static_cast<double>(m - k) / (k + 1);
-    if (m < n) count = 0;
-    total += count > 1e9 ? int64_t{1000000000} : static_cast<int64_t>(count + 0.5);
+    total += Binomial(int64_t{parent.offsets[i + 1]} - parent.offsets[i], n);
     if (!Fits(total)) return false;
     offsets[i + 1] = static_cast<int32_t>(total);
   }
   lists->offsets = offsets;
   lists->n = total;
-  if (n > 3) FillSlots(node, lists);
   return true;
 }
 
-// Writes down the elements of every combination, in lexicographic order.
-void Evaluator::FillSlots(const Node& node, Lists* lists) {
+// The elements of every combination of an axis, in lexicographic order; written down once a block.
+const std::vector<const int32_t*>& Evaluator::Slots(int32_t number) {
+  const Node& node = NodeAt(number);
+  Lists& lists = ListsAt(number);
+  if (!lists.slots.empty()) return lists.slots;
   const Lists& parent = ListsAt(node.a);
   const int n = static_cast<int>(node.imm);
   std::vector<int32_t*> slots;
-  for (int s = 0; s < n; ++s) slots.push_back(arena_.New<int32_t>(lists->n));
+  for (int s = 0; s < n; ++s) slots.push_back(arena_.New<int32_t>(lists.n));
+  lists.slots.assign(slots.begin(), slots.end());
+  if (n <= 3) {
+    Kernels().slots(parent.offsets, rows_.n, n, slots.data());
+    return lists.slots;
+  }
   int64_t at = 0;
   for (int64_t i = 0; i < rows_.n; ++i) {
     const int32_t begin = parent.offsets[i], m = parent.offsets[i + 1] - begin;
     if (m < n) continue;
     int32_t pick[kCombinationsMax];
     for (int s = 0; s < n; ++s) pick[s] = s;
-    for (;;) {
+    do {
       for (int s = 0; s < n; ++s) slots[static_cast<size_t>(s)][at] = begin + pick[s];
       ++at;
-      int s = n - 1;
-      while (s >= 0 && pick[s] == m - n + s) --s;
-      if (s < 0) break;
-      ++pick[s];
-      for (int t = s + 1; t < n; ++t) pick[t] = pick[t - 1] + 1;
-    }
+    } while (NextSet(pick, n, m));
   }
-  lists->slots.assign(slots.begin(), slots.end());
+  return lists.slots;
 }
 
 bool Evaluator::RunCross(const Node& node, Lists* lists) {
@@ -306,8 +333,8 @@ void Evaluator::RunUnary(const Node& node, Value* value) {
   *value = New(node.dtype, node.axis);
   const uint8_t* data = node.op == Op::kNot ? Truth(node.a) : x.data;
   if (node.op != Op::kNot) value->valid = x.valid;
-  Kernels().unary[static_cast<int>(node.op) - static_cast<int>(Op::kNeg)][static_cast<int>(dtype)](data, value->n,
-                                                                                                   Write(*value));
+  Kernels().unary[static_cast<int>(node.op) - static_cast<int>(Op::kNeg)][static_cast<int>(dtype)](
+      data, value->n, Write(*value));
 }
 
 void Evaluator::RunBinary(const Node& node, Value* value) {
@@ -329,7 +356,32 @@ void Evaluator::RunBinary(const Node& node, Value* value) {
   }
 }
 
+// any, all and count_nonzero: differences of ranks, without a loop over each list.
+bool Evaluator::RunTruths(const Node& node, Value* value) {
+  if (node.op != Op::kAny && node.op != Op::kAll && node.op != Op::kCountNonzero) return false;
+  const Value& x = At(node.a);
+  if (node.op == Op::kAll && x.valid != nullptr) return false;
+  const int32_t* offsets = ListsAt(NodeAt(node.a).axis).offsets;
+  int32_t* rank = arena_.New<int32_t>(x.n + 1);
+  Kernels().rank(Truth(node.a), x.n, rank);
+  *value = New(node.dtype, kEventAxis);
+  if (node.op == Op::kCountNonzero) {
+    int64_t* out = Write<int64_t>(*value);
+    for (int64_t i = 0; i < rows_.n; ++i) out[i] = rank[offsets[i + 1]] - rank[offsets[i]];
+  } else if (node.op == Op::kAny) {
+    uint8_t* out = Write(*value);
+    for (int64_t i = 0; i < rows_.n; ++i) out[i] = rank[offsets[i + 1]] > rank[offsets[i]];
+  } else {
+    uint8_t* out = Write(*value);
+    for (int64_t i = 0; i < rows_.n; ++i) {
+      out[i] = rank[offsets[i + 1]] - rank[offsets[i]] == offsets[i + 1] - offsets[i];
+    }
+  }
+  return true;
+}
+
 void Evaluator::RunReduce(const Node& node, Value* value) {
+  if (RunTruths(node, value)) return;
   const Value& x = At(node.a);
   const DType dtype = NodeAt(node.a).dtype;
   const Lists& lists = ListsAt(NodeAt(node.a).axis);
@@ -374,8 +426,8 @@ void Evaluator::RunOther(int number, const Node& node, Value* value) {
     case Op::kCast:
       *value = New(node.dtype, node.axis);
       value->valid = At(node.a).valid;
-      Kernels().cast[static_cast<int>(NodeAt(node.a).dtype)][static_cast<int>(node.dtype)](At(node.a).data, value->n,
-                                                                                          Write(*value));
+      Kernels().cast[static_cast<int>(NodeAt(node.a).dtype)][static_cast<int>(node.dtype)](
+          At(node.a).data, value->n, Write(*value));
       return;
     case Op::kCount: {
       *value = New(DType::kInt64, kEventAxis);
@@ -412,6 +464,8 @@ void Evaluator::RunOther(int number, const Node& node, Value* value) {
       return RunComponent(node, value);
     case Op::kIndex:
       return RunIndex(node, value);
+    case Op::kPick:
+      return RunPick(node, value);
     case Op::kAlign: {
       const Lists &from = ListsAt(NodeAt(node.a).axis), &to = ListsAt(node.b);
       if (std::memcmp(from.offsets, to.offsets, 4 * static_cast<size_t>(rows_.n + 1)) != 0) {
@@ -472,7 +526,6 @@ void Evaluator::RunSpread(const Node& node, Value* value) {
 void Evaluator::RunComponent(const Node& node, Value* value) {
   const Value& x = At(node.a);
   const Node& axis = NodeAt(node.b);
-  const Lists& lists = ListsAt(node.b);
   const Lists& parent = ListsAt(NodeAt(node.a).axis);
   const size_t width = SizeOf(node.dtype);
   const int slot = static_cast<int>(node.imm);
@@ -493,21 +546,19 @@ void Evaluator::RunComponent(const Node& node, Value* value) {
     return;
   }
   const int n = static_cast<int>(axis.imm);
-  if (node.op == Op::kComponent && n <= 3) {
-    Kernels().component(x.data, parent.offsets, rows_.n, n, slot, width, Write(*value));
-    if (valid != nullptr) Kernels().component(x.valid, parent.offsets, rows_.n, n, slot, 1, valid);
-  } else if (node.op == Op::kComponent) {
-    const int32_t* index = lists.slots[static_cast<size_t>(slot)];
+  if (node.op == Op::kComponent) {
+    const int32_t* index = Slots(node.b)[static_cast<size_t>(slot)];
     Kernels().gather(x.data, index, value->n, width, Write(*value));
     if (valid != nullptr) Kernels().gather(x.valid, index, value->n, 1, valid);
   } else if (n <= 3) {
     Kernels().component_sum(x.data, parent.offsets, rows_.n, n, node.dtype, Write(*value));
   } else {
     uint8_t* part = arena_.NewBytes(static_cast<size_t>(value->n) * width);
-    Kernels().gather(x.data, lists.slots[0], value->n, width, Write(*value));
+    const std::vector<const int32_t*>& slots = Slots(node.b);
+    Kernels().gather(x.data, slots[0], value->n, width, Write(*value));
     const BinaryKernel add = Kernels().binary[0][static_cast<int>(node.dtype)];
     for (int s = 1; s < n; ++s) {
-      Kernels().gather(x.data, lists.slots[static_cast<size_t>(s)], value->n, width, part);
+      Kernels().gather(x.data, slots[static_cast<size_t>(s)], value->n, width, part);
       add(value->data, false, part, false, value->n, Write(*value));
     }
   }
@@ -526,7 +577,8 @@ void Evaluator::RunIndex(const Node& node, Value* value) {
     const int64_t length = offsets[r + 1] - offsets[r];
     const int64_t asked = wanted[at.constant ? 0 : r];
     // A difference could overflow for hostile numbers; the comparisons come first.
-    const bool there = asked < length && asked >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r]);
+    const bool there =
+        asked < length && asked >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r]);
     const int64_t element = there ? offsets[r] + (asked < 0 ? asked + length : asked) : 0;
     valid[r] = there && (x.valid == nullptr || x.valid[element]);
     if (there) {
@@ -537,6 +589,46 @@ void Evaluator::RunIndex(const Node& node, Value* value) {
   }
 }
 
+// Which element of the parent list stands in a slot of combination (or pair of a cross) number i.
+void Evaluator::RunPick(const Node& node, Value* value) {
+  const Node& axis = NodeAt(node.a);
+  const Value& at = At(node.b);
+  const int32_t* offsets = ListsAt(node.a).offsets;
+  const int32_t* parent = ListsAt(axis.a).offsets;
+  const int64_t* wanted = Read<int64_t>(at);
+  *value = New(DType::kInt64, kEventAxis);
+  uint8_t* valid = arena_.New<uint8_t>(rows_.n);
+  value->valid = valid;
+  int64_t* out = Write<int64_t>(*value);
+  const int slot = static_cast<int>(node.imm);
+  for (int64_t r = 0; r < rows_.n; ++r) {
+    const int64_t length = offsets[r + 1] - offsets[r];
+    int64_t rest = wanted[at.constant ? 0 : r];
+    valid[r] = rest < length && rest >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r]);
+    out[r] = 0;
+    if (!valid[r]) continue;
+    if (rest < 0) rest += length;
+    if (axis.op == Op::kCross) {
+      const int32_t* right = ListsAt(axis.b).offsets;
+      const int64_t columns = right[r + 1] - right[r];
+      out[r] = slot == 0 ? rest / columns : rest % columns;
+      continue;
+    }
+    // Skip the sets that begin with a smaller element, slot after slot.
+    const int64_t m = parent[r + 1] - parent[r];
+    int64_t element = 0;
+    for (int s = 0; s <= slot; ++s, ++element) {
+      for (;; ++element) {
+        const int left = static_cast<int>(axis.imm) - s - 1;
+        const int64_t sets = left == 0 ? 1 : left == 1 ? m - element - 1 : Binomial(m - element - 1, left);
+        if (rest < sets) break;
+        rest -= sets;
+      }
+    }
+    out[r] = element - 1;
+  }
+}
+
 void Evaluator::RunRemap(const Node& node, Value* value) {
   const Value& x = At(node.a);
   const Lists& kept = ListsAt(node.b);
@@ -544,7 +636,8 @@ void Evaluator::RunRemap(const Node& node, Value* value) {
   int32_t* moved = arena_.New<int32_t>(parent.n);
   std::fill_n(moved, parent.n, -1);
   for (int64_t r = 0; r < rows_.n; ++r) {
-    for (int32_t k = kept.offsets[r]; k < kept.offsets[r + 1]; ++k) moved[kept.index[k]] = k - kept.offsets[r];
+    for (int32_t k = kept.offsets[r]; k < kept.offsets[r + 1]; ++k)
+      moved[kept.index[k]] = k - kept.offsets[r];
   }
   *value = New(node.dtype, node.axis);
   value->valid = x.valid;
@@ -556,7 +649,8 @@ void Evaluator::RunRemap(const Node& node, Value* value) {
       for (int64_t r = 0; r < rows_.n; ++r) {
         const int64_t length = parent.offsets[r + 1] - parent.offsets[r];
         for (int64_t i = own ? own[r] : r; i < (own ? own[r + 1] : r + 1); ++i) {
-          const bool inside = from[i] >= T{0} && static_cast<uint64_t>(from[i]) < static_cast<uint64_t>(length);
+          const bool inside =
+              from[i] >= T{0} && static_cast<uint64_t>(from[i]) < static_cast<uint64_t>(length);
           to[i] = static_cast<T>(inside ? moved[parent.offsets[r] + static_cast<int64_t>(from[i])] : -1);
         }
       }

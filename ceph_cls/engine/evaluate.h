@@ -13,7 +13,7 @@ namespace skyhook {
 // Rows of one block; more are never evaluated at once.
 inline constexpr int64_t kBlockRows = 2048;
 // Elements that a block's combinations may have before the block is cut in two.
-inline constexpr int64_t kBlockElements = 1 << 16;
+inline constexpr int64_t kBlockElements = 1 << 13;
 // Elements that the combinations of a single event may have.
 inline constexpr int64_t kEventElementsMax = 1 << 24;
 // Memory that one block may take.
@@ -40,11 +40,11 @@ struct Value {
 };
 
 struct Lists {
-  const int32_t* offsets = nullptr;  // n_rows + 1, from 0
-  int64_t n = 0;                     // elements in all
-  const int32_t* index = nullptr;    // of a filter: the elements kept, by number in the parent
-  int64_t first = 0;                 // of a stored list in one run of rows: its first element
-  std::vector<const int32_t*> slots; // of combinations of four or more: elements by slot
+  const int32_t* offsets = nullptr;   // n_rows + 1, from 0
+  int64_t n = 0;                      // elements in all
+  const int32_t* index = nullptr;     // of a filter: the elements kept, by number in the parent
+  int64_t first = 0;                  // of a stored list in one run of rows: its first element
+  std::vector<const int32_t*> slots;  // of combinations, if a value asks for them: elements by slot
 };
 
 // Memory for one block's values: handed out in a row, taken back all at once.
@@ -88,15 +88,17 @@ class Evaluator {
   bool RunCombinations(const Node& node, Lists* lists);
   bool RunCross(const Node& node, Lists* lists);
   void RunFilter(const Node& node, Lists* lists);
-  void FillSlots(const Node& node, Lists* lists);
+  const std::vector<const int32_t*>& Slots(int32_t axis);
   void RunLoad(const Node& node, Value* value);
   void RunUnary(const Node& node, Value* value);
   void RunBinary(const Node& node, Value* value);
   void RunReduce(const Node& node, Value* value);
+  bool RunTruths(const Node& node, Value* value);
   void RunOther(int number, const Node& node, Value* value);
   void RunSpread(const Node& node, Value* value);
   void RunComponent(const Node& node, Value* value);
   void RunIndex(const Node& node, Value* value);
+  void RunPick(const Node& node, Value* value);
   void RunRemap(const Node& node, Value* value);
   void RunWhere(const Node& node, Value* value);
 

@@ -17,7 +17,8 @@ using UnaryKernel = void (*)(const void* x, int64_t n, void* out);
 using BinaryKernel = void (*)(const void* a, bool a_const, const void* b, bool b_const, int64_t n, void* out);
 using CastKernel = void (*)(const void* x, int64_t n, void* out);
 // One result per list; `offsets` has n_lists + 1 entries. `valid` (min, max, arg…): 0 for an empty list.
-using ReduceKernel = void (*)(const void* x, const int32_t* offsets, int64_t n_lists, void* out, uint8_t* valid);
+using ReduceKernel = void (*)(const void* x, const int32_t* offsets, int64_t n_lists, void* out,
+                              uint8_t* valid);
 
 struct KernelTable {
   const char* name;
@@ -39,10 +40,15 @@ struct KernelTable {
                      void* out);
   // Repeats x[i] for each element of list i.
   void (*spread)(const void* x, const int32_t* offsets, int64_t n_lists, size_t width, void* out);
-  // Values of slot `slot` of all pairs (n = 2) or triples (n = 3) inside each list.
-  void (*component)(const void* x, const int32_t* offsets, int64_t n_lists, int n, int slot, size_t width, void* out);
-  // Sums over the slots of all pairs or triples, float32 or float64.
-  void (*component_sum)(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype, void* out);
+  // rank[i] = how many of the first i elements are true, for i = 0 .. n.
+  void (*rank)(const uint8_t* mask, int64_t n, int32_t* rank);
+  // Writes down the elements (numbers in the whole array) of all pairs (n = 2) or triples (n = 3)
+  // inside each list, in lexicographic order. May write kSlackBytes past the end of a slot.
+  void (*slots)(const int32_t* offsets, int64_t n_lists, int n, int32_t* const* slots);
+  // Sums over the slots of all pairs or triples, float32 or float64. May read and write kSlackBytes
+  // past the ends.
+  void (*component_sum)(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype,
+                        void* out);
 };
 
 // The fastest table that this processor can run.

@@ -1,11 +1,11 @@
 // Compiled once per instruction set, into the namespace that SKYHOOK_KERNELS names. Everything but
 // Table() has internal linkage, so that no copy for a newer processor can stand in for an older one's.
+#include <xxhash.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
-
-#include <xxhash.h>
 
 #include "kernels.h"
 
@@ -43,12 +43,12 @@ void Map(const void* x, int64_t n, void* out) {
   for (int64_t i = 0; i < n; ++i) to[i] = F::Do(from[i]);
 }
 
-#define SKYHOOK_UNARY(NAME, EXPRESSION)                     \
-  struct NAME {                                             \
-    template <typename T>                                   \
-    static auto Do(T x) {                                   \
-      return EXPRESSION;                                    \
-    }                                                       \
+#define SKYHOOK_UNARY(NAME, EXPRESSION) \
+  struct NAME {                         \
+    template <typename T>               \
+    static auto Do(T x) {               \
+      return EXPRESSION;                \
+    }                                   \
   };
 SKYHOOK_UNARY(Sqrt, std::sqrt(x))
 SKYHOOK_UNARY(Exp, std::exp(x))
@@ -77,6 +77,7 @@ SKYHOOK_UNARY(FloatAbs, std::fabs(x))
 SKYHOOK_UNARY(FloatNeg, -x)
 SKYHOOK_UNARY(WrapNeg, static_cast<T>(W<T>{0} - static_cast<W<T>>(x)))
 SKYHOOK_UNARY(WrapAbs, (x < 0 ? static_cast<T>(W<T>{0} - static_cast<W<T>>(x)) : x))
+SKYHOOK_UNARY(SignedSqrt, std::copysign(std::sqrt(std::fabs(x)), x))
 SKYHOOK_UNARY(Same, x)
 SKYHOOK_UNARY(Invert, static_cast<T>(~x))
 SKYHOOK_UNARY(Not, !x)
@@ -154,6 +155,7 @@ constexpr UnaryKernel UnaryFor(Op op) {
       SKYHOOK_CASE(kCeil, Ceil)
       SKYHOOK_CASE(kRint, Rint)
       SKYHOOK_CASE(kTrunc, Trunc)
+      SKYHOOK_CASE(kSignedSqrt, SignedSqrt)
 #undef SKYHOOK_CASE
       case Op::kIsFinite:
         return Map<T, bool, IsFinite>;
@@ -186,12 +188,12 @@ void Zip(const void* a, bool a_const, const void* b, bool b_const, int64_t n, vo
   }
 }
 
-#define SKYHOOK_BINARY(NAME, EXPRESSION)                    \
-  struct NAME {                                             \
-    template <typename T>                                   \
-    static auto Do(T a, T b) {                              \
-      return EXPRESSION;                                    \
-    }                                                       \
+#define SKYHOOK_BINARY(NAME, EXPRESSION) \
+  struct NAME {                          \
+    template <typename T>                \
+    static auto Do(T a, T b) {           \
+      return EXPRESSION;                 \
+    }                                    \
   };
 SKYHOOK_BINARY(Add, static_cast<T>(static_cast<W<T>>(a) + static_cast<W<T>>(b)))
 SKYHOOK_BINARY(Sub, static_cast<T>(static_cast<W<T>>(a) - static_cast<W<T>>(b)))
@@ -205,7 +207,7 @@ SKYHOOK_BINARY(Lt, a < b)
 SKYHOOK_BINARY(Le, a <= b)
 SKYHOOK_BINARY(Gt, a > b)
 SKYHOOK_BINARY(Ge, a >= b)
-SKYHOOK_BINARY(And, static_cast<T>(a & b))
+SKYHOOK_BINARY(And, static_cast<T>(a& b))
 SKYHOOK_BINARY(Or, static_cast<T>(a | b))
 SKYHOOK_BINARY(Xor, static_cast<T>(a ^ b))
 // NaN in either operand comes through, as in NumPy.
@@ -387,8 +389,9 @@ To CastOne(From x) {
     // Out of range (and NaN) gives the smallest number: the processor's answer, but a defined one.
     constexpr From kLow = static_cast<From>(std::numeric_limits<To>::min());
     constexpr From kHigh = static_cast<From>(std::numeric_limits<To>::max());
-    return x >= kLow && (x < kHigh || (sizeof(To) < sizeof(From) && x <= kHigh)) ? static_cast<To>(x)
-                                                                                 : std::numeric_limits<To>::min();
+    return x >= kLow && (x < kHigh || (sizeof(To) < sizeof(From) && x <= kHigh))
+               ? static_cast<To>(x)
+               : std::numeric_limits<To>::min();
   } else {
     return static_cast<To>(x);
   }
@@ -586,7 +589,8 @@ void Gather(const void* x, const int32_t* index, int64_t n, size_t width, void* 
   });
 }
 
-void CopyLists(const void* x, const int32_t* offsets, const int32_t* rows, int64_t n_rows, size_t width, void* out) {
+void CopyLists(const void* x, const int32_t* offsets, const int32_t* rows, int64_t n_rows, size_t width,
+               void* out) {
   ByWidth(width, [=]<typename T>(T*) {
     const T* from = static_cast<const T*>(x);
     T* to = static_cast<T*>(out);
@@ -606,42 +610,79 @@ void Spread(const void* x, const int32_t* offsets, int64_t n_lists, size_t width
   });
 }
 
-template <typename T>
-T* PairSlot(const T* x, int32_t m, int slot, T* to) {
-  for (int32_t i = 0; i + 1 < m; ++i) {
-    const int32_t run = m - 1 - i;
-    if (slot == 0) {
-      for (int32_t j = 0; j < run; ++j) to[j] = x[i];
-    } else {
-      for (int32_t j = 0; j < run; ++j) to[j] = x[i + 1 + j];
-    }
-    to += run;
+void Rank(const uint8_t* mask, int64_t n, int32_t* rank) {
+  int32_t before = 0;
+  int64_t i = 0;
+  rank[0] = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint64_t eight;
+    std::memcpy(&eight, mask + i, 8);
+    // Byte k of the product is the sum of bytes 0 to k.
+    eight *= 0x0101010101010101ull;
+    uint8_t sums[8];
+    std::memcpy(sums, &eight, 8);
+    for (int k = 0; k < 8; ++k) rank[i + 1 + k] = before + sums[k];
+    before += sums[7];
   }
-  return to;
+  for (; i < n; ++i) {
+    before += mask[i];
+    rank[i + 1] = before;
+  }
 }
 
-void Component(const void* x, const int32_t* offsets, int64_t n_lists, int n, int slot, size_t width, void* out) {
-  ByWidth(width, [=]<typename T>(T*) {
-    const T* from = static_cast<const T*>(x);
-    T* to = static_cast<T*>(out);
-    for (int64_t l = 0; l < n_lists; ++l) {
-      const T* list = from + offsets[l];
-      const int32_t m = offsets[l + 1] - offsets[l];
-      if (n == 2) {
-        to = PairSlot(list, m, slot, to);
-        continue;
+// A vector of 32 bytes, with no demands on alignment.
+template <typename T>
+struct Vector {
+  typedef T type __attribute__((vector_size(32), aligned(1), may_alias));
+  static constexpr int kLanes = 32 / sizeof(T);
+};
+
+// Writes from .. from + n - 1, and up to a vector more.
+inline void CountUp(int32_t from, int32_t n, int32_t* to) {
+  using V = Vector<int32_t>;
+  const V::type steps = {0, 1, 2, 3, 4, 5, 6, 7};
+  for (int32_t i = 0; i < n; i += V::kLanes) *reinterpret_cast<V::type*>(to + i) = steps + (from + i);
+}
+inline void Repeat(int32_t value, int32_t n, int32_t* to) {
+  using V = Vector<int32_t>;
+  for (int32_t i = 0; i < n; i += V::kLanes) *reinterpret_cast<V::type*>(to + i) = V::type{} + value;
+}
+
+void Slots(const int32_t* offsets, int64_t n_lists, int n, int32_t* const* slots) {
+  int32_t *first = slots[0], *second = slots[1], *third = n == 3 ? slots[2] : nullptr;
+  for (int64_t l = 0; l < n_lists; ++l) {
+    const int32_t begin = offsets[l], end = offsets[l + 1];
+    if (n == 2) {
+      for (int32_t i = begin; i + 1 < end; ++i) {
+        const int32_t run = end - i - 1;
+        Repeat(i, run, first);
+        CountUp(i + 1, run, second);
+        first += run;
+        second += run;
       }
-      for (int32_t i = 0; i + 2 < m; ++i) {
-        if (slot > 0) {
-          to = PairSlot(list + i + 1, m - i - 1, slot - 1, to);
-          continue;
-        }
-        const int64_t run = int64_t{m - i - 1} * (m - i - 2) / 2;
-        for (int64_t j = 0; j < run; ++j) to[j] = list[i];
-        to += run;
+      continue;
+    }
+    for (int32_t i = begin; i + 2 < end; ++i) {
+      for (int32_t j = i + 1; j + 1 < end; ++j) {
+        const int32_t run = end - j - 1;
+        Repeat(i, run, first);
+        Repeat(j, run, second);
+        CountUp(j + 1, run, third);
+        first += run;
+        second += run;
+        third += run;
       }
     }
-  });
+  }
+}
+
+// Writes value + x[0 .. n), and up to a vector more.
+template <typename T>
+inline void AddRun(T value, const T* x, int32_t n, T* to) {
+  using V = Vector<T>;
+  for (int32_t i = 0; i < n; i += V::kLanes) {
+    *reinterpret_cast<typename V::type*>(to + i) = *reinterpret_cast<const typename V::type*>(x + i) + value;
+  }
 }
 
 template <typename T>
@@ -649,16 +690,15 @@ void SumComponents(const T* from, const int32_t* offsets, int64_t n_lists, int n
   for (int64_t l = 0; l < n_lists; ++l) {
     const T* x = from + offsets[l];
     const int32_t m = offsets[l + 1] - offsets[l];
-    if (n == 2) {
-      for (int32_t i = 0; i + 1 < m; ++i) {
-        for (int32_t j = i + 1; j < m; ++j) *to++ = x[i] + x[j];
+    for (int32_t i = 0; i + n - 1 < m; ++i) {
+      if (n == 2) {
+        AddRun(x[i], x + i + 1, m - i - 1, to);
+        to += m - i - 1;
+        continue;
       }
-      continue;
-    }
-    for (int32_t i = 0; i + 2 < m; ++i) {
       for (int32_t j = i + 1; j + 1 < m; ++j) {
-        const T two = x[i] + x[j];
-        for (int32_t k = j + 1; k < m; ++k) *to++ = two + x[k];
+        AddRun(x[i] + x[j], x + j + 1, m - j - 1, to);
+        to += m - j - 1;
       }
     }
   }
@@ -726,7 +766,8 @@ KernelTable Make() {
   table.gather = Gather;
   table.copy_lists = CopyLists;
   table.spread = Spread;
-  table.component = Component;
+  table.rank = Rank;
+  table.slots = Slots;
   table.component_sum = ComponentSum;
   return table;
 }

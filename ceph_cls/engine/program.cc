@@ -240,6 +240,18 @@ class Verifier {
         Require(node.dtype == DType::kInt64, "a count is int64");
         node.axis = kEventAxis;
         return;
+      case Op::kPick: {
+        const Node& axis = Axis(node.a);
+        const Node& i = Value(node.b);
+        const bool slot = node.imm < (axis.op == Op::kCombinations ? axis.imm
+                                      : axis.op == Op::kCross      ? 2
+                                                                   : 0);
+        Require(slot && i.axis < 0 && i.dtype == DType::kInt64 && node.dtype == DType::kInt64,
+                "pick does not fit");
+        node.axis = kEventAxis;
+        node.optional = true;
+        return;
+      }
       case Op::kLocalIndex:
         Axis(node.a);
         Require(node.dtype == DType::kInt64, "an index is int64");

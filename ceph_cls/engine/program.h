@@ -37,6 +37,7 @@ enum class Op : uint16_t {
   kWhere = 28,
   kFill = 29,
   kPresent = 30,
+  kPick = 31,
   // element by element, one operand
   kNeg = 64,
   kAbs,
@@ -69,6 +70,7 @@ enum class Op : uint16_t {
   kIsFinite,
   kIsNan,
   kIsInf,
+  kSignedSqrt,
   kUnaryEnd,
   // element by element, two operands
   kAdd = 128,

@@ -26,7 +26,8 @@ Scan::Scan(const Program& program, const ObjectPlace& place, const ScanLimits& l
       first_row_(limits.cursor & 0xFFFFFFFF),
       events_at_start_(result->events),
       bytes_at_start_(result->nbytes()) {
-  if (limits.cursor < 0 || place.directory_start > kObjectBytesMax || place.directory_bytes > kObjectBytesMax) {
+  if (limits.cursor < 0 || place.directory_start > kObjectBytesMax ||
+      place.directory_bytes > kObjectBytesMax) {
     Invalid("the cursor or the directory's place is out of range");
   }
   CheckResult();
@@ -49,7 +50,8 @@ Scan::Scan(const Program& program, const ObjectPlace& place, const ScanLimits& l
 }
 
 void Scan::CheckResult() const {
-  if (result_.columns.size() != program_.outputs.size()) Invalid("the result has other columns than the program");
+  if (result_.columns.size() != program_.outputs.size())
+    Invalid("the result has other columns than the program");
   std::vector<int>& axes = const_cast<Scan*>(this)->group_axis_;
   axes.assign(result_.groups.size(), -1);
   for (size_t i = 0; i < program_.outputs.size(); ++i) {
@@ -170,7 +172,8 @@ void Scan::LinkRows() {
       throw Error(error.kind(), "column '" + column.name + "': " + error.what());
     }
     const ColumnRow& row = rows_[i];
-    if (row.name_hash != column.name_hash) Corrupt("the directory has another column where '" + column.name + "' is due");
+    if (row.name_hash != column.name_hash)
+      Corrupt("the directory has another column where '" + column.name + "' is due");
     if (row.dtype != column.dtype || (row.kind == ColumnKind::kOffsets) != column.offsets) {
       Corrupt("column '" + column.name + "' is of another type than the catalog says");
     }
@@ -250,7 +253,8 @@ void Scan::StartChunk(Chunk* chunk) {
   if (first_row_ > 0) return;  // the chunk was counted when the last scan began it
   ++report_.chunks;
   report_.chunks_pruned += chunk->pruned();
-  for (int c : all_columns_) report_.bytes_total += rows_[static_cast<size_t>(c)].chunks[chunk->number].stored_bytes;
+  for (int c : all_columns_)
+    report_.bytes_total += rows_[static_cast<size_t>(c)].chunks[chunk->number].stored_bytes;
 }
 
 // Takes the events from `row` on out of the counts: they are for the next scan.
@@ -284,7 +288,8 @@ void Scan::InBlocks(const Rows& rows, F f) {
   int64_t done = 0;
   while (done < rows.n) {
     const int64_t n = std::min(block_rows_, rows.n - done);
-    const Rows block = rows.index != nullptr ? Rows{rows.index + done, 0, n} : Rows{nullptr, rows.first + done, n};
+    const Rows block =
+        rows.index != nullptr ? Rows{rows.index + done, 0, n} : Rows{nullptr, rows.first + done, n};
     if (f(block)) {
       done += n;
       // After a block of large events, find the way back to full blocks slowly.
@@ -310,7 +315,8 @@ void Scan::ApplyTerm(Chunk* chunk, size_t term) {
     if (!evaluator_.Run(term_orders_[term], columns, block)) return false;
     const Value& truth = evaluator_.ValueOf(program_.terms[term]);
     std::memcpy(mask_.data() + at, truth.data, static_cast<size_t>(block.n));
-    for (int64_t i = 0; truth.valid != nullptr && i < block.n; ++i) mask_[static_cast<size_t>(at + i)] &= truth.valid[i];
+    for (int64_t i = 0; truth.valid != nullptr && i < block.n; ++i)
+      mask_[static_cast<size_t>(at + i)] &= truth.valid[i];
     at += block.n;
     return true;
   });
@@ -336,16 +342,19 @@ bool Scan::Deliver(Chunk* chunk) {
   const bool limited = limits_.events_max >= 0 || limits_.bytes_max >= 0;
   while (done < n) {
     int64_t slice = limited ? std::min(kSliceRows, n - done) : n;
-    if (limits_.events_max >= 0) slice = std::min(slice, limits_.events_max - (result_.events - events_at_start_));
+    if (limits_.events_max >= 0)
+      slice = std::min(slice, limits_.events_max - (result_.events - events_at_start_));
     if (slice > 0) {
-      DeliverRows(chunk, whole_ ? Rows{nullptr, first_row_ + done, slice} : Rows{kept_.data() + done, 0, slice});
+      DeliverRows(chunk,
+                  whole_ ? Rows{nullptr, first_row_ + done, slice} : Rows{kept_.data() + done, 0, slice});
       done += slice;
     }
-    const bool full =
-        (limits_.events_max >= 0 && result_.events - events_at_start_ >= limits_.events_max) ||
-        (limits_.bytes_max >= 0 && result_.nbytes() - bytes_at_start_ >= limits_.bytes_max);
+    const bool full = (limits_.events_max >= 0 && result_.events - events_at_start_ >= limits_.events_max) ||
+                      (limits_.bytes_max >= 0 && result_.nbytes() - bytes_at_start_ >= limits_.bytes_max);
     if (!full) continue;
-    const int64_t next = done == 0 ? first_row_ : whole_ ? first_row_ + done : kept_[static_cast<size_t>(done - 1)] + 1;
+    const int64_t next = done == 0 ? first_row_
+                         : whole_  ? first_row_ + done
+                                   : kept_[static_cast<size_t>(done - 1)] + 1;
     if (next >= events && chunk->number + 1 >= header_.n_chunks) return true;
     StopAt(chunk, next);
     cursor_ = next >= events ? (int64_t{chunk->number} + 1) << 32 : int64_t{chunk->number} << 32 | next;
@@ -394,8 +403,8 @@ void Scan::LookAhead(const std::vector<int>& columns) {
 }
 
 std::string Scan::Where(const Chunk& chunk, int column) const {
-  return "column '" + program_.columns[static_cast<size_t>(column)].name + "', chunk " + std::to_string(chunk.number) +
-         ": ";
+  return "column '" + program_.columns[static_cast<size_t>(column)].name + "', chunk " +
+         std::to_string(chunk.number) + ": ";
 }
 
 void Scan::Decode(Chunk* chunk, int column) {
@@ -462,7 +471,8 @@ void Scan::DeliverRows(Chunk* chunk, const Rows& rows) {
   if (result_.keep_rows) {
     int64_t* to = reinterpret_cast<int64_t*>(result_.rows.Extend(8 * static_cast<size_t>(rows.n)));
     const int64_t first = place_.first_event + chunk_first_[chunk->number];
-    for (int64_t i = 0; i < rows.n; ++i) to[i] = first + (rows.index != nullptr ? rows.index[i] : rows.first + i);
+    for (int64_t i = 0; i < rows.n; ++i)
+      to[i] = first + (rows.index != nullptr ? rows.index[i] : rows.first + i);
   }
   result_.events += rows.n;
   report_.events_out += rows.n;
@@ -489,7 +499,8 @@ void Scan::DeliverStored(Chunk* chunk, size_t output, const Rows& rows) {
   const size_t width = SizeOf(node.dtype);
   Slot& slot = chunk->slots[static_cast<size_t>(node.a)];
   const ChunkEntry& entry = rows_[static_cast<size_t>(node.a)].chunks[chunk->number];
-  const bool all = rows.index == nullptr && rows.first == 0 && rows.n == int64_t{chunk_events_[chunk->number]};
+  const bool all =
+      rows.index == nullptr && rows.first == 0 && rows.n == int64_t{chunk_events_[chunk->number]};
   if (all && !slot.decoded) {
     // Everything is wanted: decode it to where it goes.
     uint8_t* to = column.values.Extend(size_t{entry.n_values} * width);
@@ -525,7 +536,8 @@ void Scan::DeliverStored(Chunk* chunk, size_t output, const Rows& rows) {
     return;
   }
   size_t n = 0;
-  for (int64_t i = 0; i < rows.n; ++i) n += static_cast<size_t>(offsets[rows.index[i] + 1] - offsets[rows.index[i]]);
+  for (int64_t i = 0; i < rows.n; ++i)
+    n += static_cast<size_t>(offsets[rows.index[i] + 1] - offsets[rows.index[i]]);
   Kernels().copy_lists(from, offsets, rows.index, rows.n, width, column.values.Extend(n * width));
   column.AppendValid(nullptr, static_cast<int64_t>(n));
 }

@@ -1,11 +1,11 @@
 #include "python/arrow_export.h"
 
-#include <limits>
-#include <memory>
-
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
+
+#include <limits>
+#include <memory>
 
 namespace nb = nanobind;
 
@@ -101,7 +101,8 @@ std::unique_ptr<ArrowArray> ArrayOf(int64_t length, int64_t nulls, std::vector<c
 
 std::shared_ptr<void> PackBits(const uint8_t* bytes, int64_t n) {
   auto bits = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>((n + 7) / 8 + 1));
-  for (int64_t i = 0; i < n; ++i) (*bits)[static_cast<size_t>(i / 8)] |= static_cast<uint8_t>((bytes[i] != 0) << (i % 8));
+  for (int64_t i = 0; i < n; ++i)
+    (*bits)[static_cast<size_t>(i / 8)] |= static_cast<uint8_t>((bytes[i] != 0) << (i % 8));
   return std::shared_ptr<void>(bits, bits->data());
 }
 
@@ -132,7 +133,8 @@ class RecordBatch {
   std::unique_ptr<ArrowArray> Array() const {
     const std::shared_ptr<void> keep = Keep();
     std::vector<std::shared_ptr<void>> offsets;
-    for (size_t g = 0; g < result_.groups.size(); ++g) offsets.push_back(OffsetsOf(static_cast<int>(g), keep));
+    for (size_t g = 0; g < result_.groups.size(); ++g)
+      offsets.push_back(OffsetsOf(static_cast<int>(g), keep));
     std::vector<std::unique_ptr<ArrowArray>> columns;
     for (const ResultColumn& column : result_.columns) {
       auto values = ValuesOf(column, keep);
@@ -207,11 +209,13 @@ nb::object RecordBatchOf(nb::handle_t<Result> result, const std::vector<std::str
 
 void BindRecordBatch(nb::module_& m) {
   nb::class_<RecordBatch>(m, "RecordBatch")
-      .def("__arrow_c_schema__", [](const RecordBatch& batch) { return Capsule(batch.Schema(), "arrow_schema"); })
+      .def("__arrow_c_schema__",
+           [](const RecordBatch& batch) { return Capsule(batch.Schema(), "arrow_schema"); })
       .def(
           "__arrow_c_array__",
           [](const RecordBatch& batch, nb::object) {
-            return nb::make_tuple(Capsule(batch.Schema(), "arrow_schema"), Capsule(batch.Array(), "arrow_array"));
+            return nb::make_tuple(Capsule(batch.Schema(), "arrow_schema"),
+                                  Capsule(batch.Array(), "arrow_array"));
           },
           nb::arg("requested_schema") = nb::none());
 }

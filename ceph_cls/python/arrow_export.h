@@ -4,10 +4,10 @@
 // https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
 #pragma once
 
+#include <nanobind/nanobind.h>
+
 #include <string>
 #include <vector>
-
-#include <nanobind/nanobind.h>
 
 #include "engine/result.h"
 

@@ -1,5 +1,11 @@
 // The Python module skyhook_casa._engine; its contract is skyhook_casa/_engine.pyi.
 #include <fcntl.h>
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,13 +15,6 @@
 #include <cstring>
 #include <memory>
 #include <string>
-
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
-#include <nanobind/stl/pair.h>
-#include <nanobind/stl/vector.h>
 
 #include "engine/kernels.h"
 #include "engine/result.h"
@@ -45,7 +44,8 @@ double Seconds() {
 
 class File {
  public:
-  explicit File(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit File(const std::string& path)
+      : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (descriptor_ < 0) Fail("cannot open");
   }
   File(const File&) = delete;
@@ -55,7 +55,8 @@ class File {
   void Read(ByteRange range, uint8_t* to) const {
     uint64_t done = 0;
     while (done < range.size()) {
-      const ssize_t n = pread(descriptor_, to + done, range.size() - done, static_cast<off_t>(range.start + done));
+      const ssize_t n =
+          pread(descriptor_, to + done, range.size() - done, static_cast<off_t>(range.start + done));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) Fail("cannot read");
       if (n == 0) Corrupt("the object is shorter than its directory says");
@@ -100,7 +101,8 @@ class PyScan {
     const File file(path);
     return Run({directory_start, directory_bytes, first_event}, {cursor, events_max, bytes_max, 0}, &result,
                [&](Scan* scan) {
-                 for (size_t i = 0; i < scan->needs().size(); ++i) file.Read(scan->needs()[i], scan->Place(i));
+                 for (size_t i = 0; i < scan->needs().size(); ++i)
+                   file.Read(scan->needs()[i], scan->Place(i));
                });
   }
 
@@ -108,13 +110,14 @@ class PyScan {
                     int64_t first_event, int64_t cursor, int64_t events_max, int64_t bytes_max,
                     uint64_t lookahead_bytes) const {
     nb::gil_scoped_release release;
-    return Run({directory_start, directory_bytes, first_event}, {cursor, events_max, bytes_max, lookahead_bytes},
-               &result, [&](Scan* scan) {
+    return Run({directory_start, directory_bytes, first_event},
+               {cursor, events_max, bytes_max, lookahead_bytes}, &result, [&](Scan* scan) {
                  nb::gil_scoped_acquire acquire;
                  std::vector<std::pair<uint64_t, uint64_t>> ranges;
                  for (const ByteRange& range : scan->needs()) ranges.emplace_back(range.start, range.stop);
                  nb::sequence parts = nb::cast<nb::sequence>(read(ranges));
-                 if (nb::len(parts) != ranges.size()) Invalid("read() gave another number of buffers than asked");
+                 if (nb::len(parts) != ranges.size())
+                   Invalid("read() gave another number of buffers than asked");
                  for (size_t i = 0; i < ranges.size(); ++i) {
                    const ReadBuffer part(parts[i]);
                    if (part.bytes().size() != scan->needs()[i].size()) {
@@ -184,7 +187,8 @@ nb::dict Report(const Result& result) {
 }
 
 // Smallest and largest value as a chunk's entry of the directory has them, and its flags.
-std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(nb::ndarray<nb::ro, nb::c_contig, nb::ndim<1>, nb::device::cpu> x) {
+std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(
+    nb::ndarray<nb::ro, nb::c_contig, nb::ndim<1>, nb::device::cpu> x) {
   for (int d = 0; d < kDTypes; ++d) {
     const DType dtype = static_cast<DType>(d);
     if (x.dtype() != DlpackOf(dtype)) continue;
@@ -201,8 +205,8 @@ std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(nb::ndarray<nb::ro, nb::c_cont
           number |= values[i] == values[i];
         }
         if (!number) return {0, 0, nan ? 2 : 0};
-        return {std::bit_cast<uint64_t>(static_cast<double>(low)), std::bit_cast<uint64_t>(static_cast<double>(high)),
-                1 | (nan ? 2 : 0)};
+        return {std::bit_cast<uint64_t>(static_cast<double>(low)),
+                std::bit_cast<uint64_t>(static_cast<double>(high)), 1 | (nan ? 2 : 0)};
       } else {
         if (n == 0) return {0, 0, 0};
         T low = values[0], high = values[0];
@@ -210,8 +214,11 @@ std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(nb::ndarray<nb::ro, nb::c_cont
           low = values[i] < low ? values[i] : low;
           high = values[i] > high ? values[i] : high;
         }
-        return {static_cast<uint64_t>(static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(low)),
-                static_cast<uint64_t>(static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(high)), 1};
+        return {static_cast<uint64_t>(
+                    static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(low)),
+                static_cast<uint64_t>(
+                    static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(high)),
+                1};
       }
     });
   }
@@ -220,7 +227,8 @@ std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(nb::ndarray<nb::ro, nb::c_cont
 
 // Raises the class of skyhook_casa.errors that stands for the engine's kind of error.
 void Raise(const Error& error) {
-  static const char* const kClasses[] = {"InvalidRequest", "CorruptObject", "ResourceExhausted", "StoreError"};
+  static const char* const kClasses[] = {"InvalidRequest", "CorruptObject", "ResourceExhausted",
+                                         "StoreError"};
   const nb::object type =
       nb::module_::import_("skyhook_casa.errors").attr(kClasses[static_cast<int>(error.kind())]);
   PyErr_SetString(type.ptr(), error.what());
@@ -245,7 +253,8 @@ NB_MODULE(_engine, m) {
   nb::class_<Result>(m, "Result")
       .def(
           "__init__",
-          [](Result* self, const std::vector<std::string>& dtypes, const std::vector<int>& groups, bool rows) {
+          [](Result* self, const std::vector<std::string>& dtypes, const std::vector<int>& groups,
+             bool rows) {
             std::vector<DType> codes;
             for (const std::string& name : dtypes) codes.push_back(DTypeOf(name));
             new (self) Result(std::move(codes), groups, rows);
@@ -265,6 +274,7 @@ NB_MODULE(_engine, m) {
       .def("run_file", &PyScan::RunFile, "path"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
            "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1)
       .def("run_ranges", &PyScan::RunRanges, "read"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
-           "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1, "lookahead_bytes"_a = 0);
+           "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1,
+           "lookahead_bytes"_a = 0);
   BindRecordBatch(m);
 }
