@@ -121,11 +121,43 @@ def test_every_type_of_number_reads(home: Home, tmp_path: Path, dtype: str) -> N
 
 def test_an_rntuple_reads_as_uproot_reads_it(home: Home, tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
-        file.mkrntuple("Events", {"x": np.arange(5.0), "v": ak.Array([[1], [], [2, 3], [], [4]])})
+        ntuple = file.mkrntuple("Events", ntuple_columns(100))
+        ntuple.extend(ntuple_columns(57))
+        ntuple.extend(ntuple_columns(3))
 
     home.ingest(tmp_path / "a.root")
 
     assert_equal(home.read(), by_uproot(tmp_path / "a.root"))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 160), (0, 100), (100, 157), (99, 158), (156, 157), (157, 160), (5, 6)]
+)
+def test_any_range_of_an_rntuple_reads(tmp_path: Path, start: int, stop: int) -> None:
+    """Ranges begin and end inside clusters, at their ends, and span several."""
+    with uproot.recreate(tmp_path / "a.root") as file:
+        ntuple = file.mkrntuple("Events", ntuple_columns(100))
+        ntuple.extend(ntuple_columns(57))
+        ntuple.extend(ntuple_columns(3))
+    expected = by_uproot(tmp_path / "a.root")
+
+    with RootFile(str(tmp_path / "a.root")) as file:
+        arrays = file.events().read(start, stop)
+
+    assert arrays["x"].tolist() == expected["x"][start:stop].tolist()
+    assert arrays["b"].tolist() == expected["b"][start:stop].tolist()
+    lists = ak.unflatten(arrays["v"], np.diff(arrays["v#"]))
+    assert lists.tolist() == expected["v"][start:stop].tolist()
+
+
+def ntuple_columns(events: int) -> dict[str, Any]:
+    rng = np.random.default_rng(events)
+    counts = rng.integers(0, 4, events)
+    return {
+        "x": rng.normal(size=events),
+        "b": rng.random(events) < 0.5,
+        "v": ak.unflatten(rng.integers(0, 99, counts.sum()).astype(np.int16), counts),
+    }
 
 
 def test_a_file_without_events_is_a_dataset_without_events(home: Home, tmp_path: Path) -> None:

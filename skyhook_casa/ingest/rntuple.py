@@ -8,11 +8,14 @@ are read; fields that share a source share their lists.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
+from ..errors import IngestError
 from .branches import Array, Branch, Jagged, SkippedBranch, storable
-from .layouts import from_layout
 
 _DTYPES: Final = {
     "bool": "bool",
@@ -42,6 +45,7 @@ class NtupleSource:
         self.entries = int(ntuple.num_entries)
         self.branches: list[Branch] = []
         self.skipped: list[SkippedBranch] = []
+        self._numbers: dict[str, int] = {}
         fields = [field for field in ntuple.fields if not _HIDDEN.fullmatch(field.name)]
         counters = {_source(ntuple, f): f.name for f in fields if f.typename.startswith(_CARDINALITY)}
         for field in fields:
@@ -59,6 +63,7 @@ class NtupleSource:
         source = _source(self._ntuple, field)
         counter = counters.get(source) if jagged and source is not None else None
         title = str(self._ntuple.field_records[field.field_id].field_desc)
+        self._numbers[field.name] = int(field.field_id)
         self.branches.append(Branch(field.name, dtype, jagged, counter, title, typename))
 
     def boundaries(self) -> list[int]:
@@ -73,16 +78,63 @@ class NtupleSource:
         return total, 4 * total
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array | Jagged]:
-        """Return the values of some fields for the entries [start, stop)."""
-        if not self.skipped and 3 * len(set(names)) >= len(self.branches):
-            arrays = self._ntuple.arrays(entry_start=start, entry_stop=stop, library="ak", how=dict)
-        else:
-            arrays = {name: self._array(name, start, stop) for name in names}
-        return {name: from_layout(name, arrays[name].layout) for name in names}
+        """Return the values of some fields for the entries [start, stop).
 
-    def _array(self, name: str, start: int, stop: int) -> Any:
-        """Return one field as an awkward array; for few fields that is quicker than a filter."""
-        return self._ntuple[name].array(entry_start=start, entry_stop=stop, library="ak")
+        Fields of one collection get one array of offsets.
+        """
+        reading = _Clusters(self._ntuple, start, stop)
+        return {name: self._values(name, reading) for name in names}
+
+    def _values(self, name: str, reading: _Clusters) -> Array | Jagged:
+        form = self._ntuple.field_form(self._numbers[name], ())
+        if form.is_numpy:
+            return reading.numbers(form.form_key)
+        if form.is_list and form.content.is_numpy:
+            return reading.lists(form.form_key, form.content.form_key)
+        raise IngestError(f"field {name!r} was read as {form.type}")
+
+
+class _Clusters:
+    """The columns of an RNTuple over the entries [start, stop), each read once.
+
+    uproot's own `arrays` builds one form of all fields, which takes time quadratic in their number.
+    """
+
+    def __init__(self, ntuple: Any, start: int, stop: int) -> None:
+        firsts = [int(cluster.num_first_entry) for cluster in ntuple.cluster_summaries]
+        self._ntuple = ntuple
+        self._clusters = max(bisect_right(firsts, start) - 1, 0), bisect_left(firsts, stop)
+        self._first = firsts[self._clusters[0]] if firsts else 0
+        self._start, self._stop = start - self._first, stop - self._first
+        self._offsets: dict[str, tuple[Array, int, int]] = {}
+
+    def numbers(self, key: str) -> Array:
+        """Return a column with one value per entry, or the lengths of lists."""
+        if key.endswith("-cardinality"):
+            return np.diff(self._list_offsets(key.removesuffix("-cardinality"))[0]).astype(np.int64)
+        return self._column(key)[self._start : self._stop]
+
+    def lists(self, key: str, content_key: str) -> Jagged:
+        """Return a column with lists of values."""
+        offsets, begin, end = self._list_offsets(key)
+        return Jagged(offsets, self._column(content_key)[begin:end])
+
+    def _list_offsets(self, key: str) -> tuple[Array, int, int]:
+        """Return offsets that start at 0, and where the elements begin and end in their column."""
+        if key not in self._offsets:
+            offsets = self._column(key)[self._start : self._stop + 1]
+            begin, end = int(offsets[0]), int(offsets[-1])
+            self._offsets[key] = (offsets.astype(np.int64) - begin), begin, end
+        return self._offsets[key]
+
+    def _column(self, key: str) -> Array:
+        number = int(key.removeprefix("column-"))
+        late = int(self._ntuple.column_records[number].first_element_index)
+        padding = max(late - self._first, 0)
+        values: Array = self._ntuple.read_cluster_range(
+            number, *self._clusters, missing_element_padding=padding
+        )
+        return values
 
 
 def _source(ntuple: Any, field: Any) -> int | None:
