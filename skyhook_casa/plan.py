@@ -12,6 +12,8 @@ import numpy as np
 from .catalog import Catalog, DatasetVersion, Partition
 from .compile_query import Absent, Output, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
+from .expression import mentioned_names
+from .program import StoredColumn
 from .query import Fill, Query
 from .resolve import DatasetNames, resolve_columns
 from .schema import OFFSETS_SUFFIX, Column
@@ -38,6 +40,7 @@ class Plan:
         self.query = replace(query, version=self.version.number)
         self._catalog = catalog
         self._names = DatasetNames(catalog, self.version)
+        self._names.prefetch(_plain_names(query))
         self._targets: Sequence[Column | str] = resolve_columns(self._names, query)
         self._compiled = compile_query(self._names, query, self._targets)
         self._programs: dict[int, bytes] = {}
@@ -90,7 +93,7 @@ class Plan:
             else:
                 compiled = self._compiled
                 builder = compiled.builder
-                builder.columns[:] = [replace(column, hint=hints[column.name]) for column in builder.columns]
+                builder.columns[:] = [StoredColumn(c.name, c.dtype, hints[c.name]) for c in builder.columns]
             self._programs[layout_id] = compiled.encode()
         return self._programs[layout_id]
 
@@ -164,6 +167,14 @@ def plan(catalog: Catalog, query: Query) -> Plan:
         If an expression cannot be parsed or typed.
     """
     return Plan(catalog, query)
+
+
+def _plain_names(query: Query) -> set[str]:
+    """Return the names that the query may refer to, so that one look-up fetches them."""
+    names = {name.replace(".", "_", 1) for name in query.columns or ()}
+    for text in (query.cut, *(text for _, text in query.define)):
+        names |= set() if text is None else mentioned_names(text)
+    return names
 
 
 def _check_value(column: Column, value: Fill) -> None:

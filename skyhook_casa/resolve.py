@@ -25,6 +25,12 @@ class DatasetNames:
         self._columns: dict[str, Column | None] = {}
         self._lists: dict[str, ListInfo | None] = {}
 
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Look up columns all at once."""
+        wanted = set(names) - self._columns.keys()
+        found = self.catalog.columns_named(self.version, wanted) if wanted else {}
+        self._columns.update((name, found.get(name)) for name in wanted)
+
     def column(self, name: str) -> Column | None:
         """Return the column of this flat name, or None."""
         if name not in self._columns:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Final
 
 from . import _engine
 from .batch import Batch
 from .catalog import Partition
 from .errors import StoreError
+from .feed import Feed
 from .plan import Plan
 from .progress import Progress
 from .report import Report
@@ -24,8 +26,8 @@ BATCH_BYTES: Final = 2 << 20
 """About how large the batches of a stream are."""
 PIECE_BYTES: Final = 2 << 20
 """About how much of a batch a thread makes at a time."""
-WINDOW_PIECES: Final = 16
-"""Most finished pieces that each thread of a stream holds ready."""
+WINDOW_BYTES: Final = 32 << 20
+"""About how much each thread of a stream holds ready."""
 GAP_BYTES: Final = 64 << 10
 """Ranges closer than this are read as one."""
 READ_BYTES_MAX: Final = 8 << 20
@@ -100,8 +102,8 @@ class Scan:
     def stream(self, batch_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
         """Yield the answer in batches of about `batch_bytes` bytes, at least one.
 
-        Memory stays bounded however slow the caller is: one batch, and for each thread one object and
-        `WINDOW_PIECES` pieces of `PIECE_BYTES`.
+        Memory stays bounded however slow the caller is: one batch, and `WINDOW_BYTES` and a chunk of
+        events for each thread.
 
         Raises
         ------
@@ -149,23 +151,21 @@ class Scan:
         if self.threads == 1 or self.plan.query.limit is not None or len(self._parts) == 1:
             yield from self._run_in_order(self._parts, piece_bytes)
             return
+        feeds: deque[Feed[_engine.Result]] = deque()
+        parts = iter(self._parts)
         with ThreadPoolExecutor(self.threads, "scan") as pool:
-            waiting: list[queue.Queue[_engine.Result | BaseException | None]] = []
-            parts = iter(self._parts)
             try:
                 while True:
-                    for part in _first(parts, self.threads + 1 - len(waiting)):
-                        waiting.append(queue.Queue(WINDOW_PIECES))
-                        pool.submit(self._feed, part, piece_bytes, waiting[-1])
-                    if not waiting:
+                    for part in islice(parts, self.threads + 1 - len(feeds)):
+                        feeds.append(Feed(WINDOW_BYTES))
+                        pool.submit(self._feed, part, piece_bytes, feeds[-1])
+                    if not feeds:
                         return
-                    while (piece := waiting[0].get()) is not None:
-                        if isinstance(piece, BaseException):
-                            raise piece
-                        yield piece
-                    waiting.pop(0)
+                    yield from feeds[0]
+                    feeds.popleft()
             finally:
-                self._stop.set()
+                for feed in feeds:
+                    feed.end()
 
     def _run_in_order(self, parts: Sequence[Partition], piece_bytes: int) -> Iterator[_engine.Result]:
         worker = _Worker(self.plan, self.store)
@@ -184,31 +184,16 @@ class Scan:
                 return
             self._done(part, pruned)
 
-    def _feed(
-        self, part: Partition, piece_bytes: int, to: queue.Queue[_engine.Result | BaseException | None]
-    ) -> None:
-        """Put the results of one part, then None; or the error that ended it."""
+    def _feed(self, part: Partition, piece_bytes: int, to: Feed[_engine.Result]) -> None:
+        """Put the results of one part into a feed; an error is raised by the thread that reads it."""
         try:
             for result in self._run_in_order([part], piece_bytes):
-                if not self._put(to, result):
+                if not to.put(result):
                     return
-            self._put(to, None)
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
-            self._put(to, error)
-
-    def _put(
-        self,
-        to: queue.Queue[_engine.Result | BaseException | None],
-        piece: _engine.Result | BaseException | None,
-    ) -> bool:
-        """Put a piece when there is room; False if nobody wants it any more."""
-        while not self._stop.is_set():
-            try:
-                to.put(piece, timeout=0.05)
-            except queue.Full:
-                continue
-            return True
-        return False
+        except BaseException as error:  # noqa: BLE001
+            to.end(error)
+        else:
+            to.end()
 
     def _all(self, futures: list[Future[_engine.Result]]) -> list[_engine.Result]:
         try:
@@ -335,8 +320,3 @@ def _blocks(parts: Sequence[Partition], count: int) -> list[list[Partition]]:
         blocks.setdefault((2 * seen + part.events) * count // (2 * total), []).append(part)
         seen += part.events
     return list(blocks.values())
-
-
-def _first(parts: Iterator[Partition], count: int) -> list[Partition]:
-    """Return the next parts, at most `count`."""
-    return [part for _, part in zip(range(count), parts, strict=False)]
