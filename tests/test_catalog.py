@@ -115,9 +115,34 @@ def _new_postgres_schema(server: str) -> str:
     return f"{server}&options=-csearch_path%3D{name}"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(scope="session")
+def postgres_catalog(postgres: str) -> str:
+    """The address of a catalog that tests share one after the other: making tables takes long."""
+    return _new_postgres_schema(postgres)
+
+
+def _empty(address: str) -> str:
+    """Make the catalog at `address` as good as new."""
+    with Catalog(address)._database.write() as connection:
+        names = ", ".join(table.name for table in metadata.sorted_tables if table.name != "catalog_info")
+        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
+    return address
+
+
+BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=BACKENDS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a new catalog can be made."""
+    """Where an empty catalog is, or can be made."""
+    if request.param == "sqlite":
+        return str(tmp_path / "store" / "catalog.sqlite")
+    return _empty(request.getfixturevalue("postgres_catalog"))
+
+
+@pytest.fixture(params=BACKENDS)
+def new_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a catalog can be made."""
     if request.param == "sqlite":
         return str(tmp_path / "store" / "catalog.sqlite")
     return _new_postgres_schema(request.getfixturevalue("postgres"))
@@ -634,19 +659,13 @@ class TestManyWriters:
             assert sorted(pool.map(commit, range(2))) == ["committed", "refused"]
         assert committed.catalog.version("dy").number == 2
 
-    def test_two_processes_append_and_record_at_once(self, address: str, catalog: Catalog) -> None:
+    def test_two_processes_make_a_catalog_and_append_at_once(self, new_address: str) -> None:
         context = multiprocessing.get_context("spawn")
         with context.Pool(2) as pool:
-            pool.starmap(_append_many, [(address, 0), (address, 100)])
-        newest = catalog.version("dy")
+            pool.starmap(_append_many, [(new_address, 0), (new_address, 100)])
+        newest = Catalog(new_address).version("dy")
         assert (newest.number, newest.partitions) == (20, 20)
-        assert {job.state for job in catalog.jobs()} == {"done"}
-
-    def test_two_processes_make_the_catalog_at_once(self, address: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(2) as pool:
-            pool.starmap(_append_many, [(address, 0), (address, 100)])
-        assert Catalog(address).version("dy").partitions == 20
+        assert {job.state for job in Catalog(new_address).jobs()} == {"done"}
 
     def test_readers_go_on_while_one_writes(self, committed: Committed) -> None:
         catalog = committed.catalog
@@ -733,15 +752,16 @@ class TestOpening:
         assert len(database_module._open_databases) == database_module.DATABASES_MAX
         assert all(catalog.datasets() == [] for catalog in catalogs)
 
-    def test_a_newer_catalog_is_refused(self, committed: Committed, address: str) -> None:
+    def test_a_newer_catalog_is_refused(self, new_address: str) -> None:
         newer = SCHEMA_VERSION + 1
-        with committed.catalog._database.write() as connection:
+        database = Catalog(new_address)._database
+        with database.write() as connection:
             connection.execute(sa.text(f"UPDATE catalog_info SET schema_version = {newer}"))
-            if committed.catalog._database.is_sqlite:
+            if database.is_sqlite:
                 connection.exec_driver_sql(f"PRAGMA user_version = {newer}")
         database_module.close_all()
         with pytest.raises(InvalidRequest, match=f"has tables of version {newer}; .* up to {SCHEMA_VERSION}"):
-            Catalog(address)
+            Catalog(new_address)
 
     def test_another_database_is_no_catalog(self, tmp_path: Path) -> None:
         path = tmp_path / "other.sqlite"
@@ -832,14 +852,14 @@ class TestKill:
         path = tmp_path / "catalog.sqlite"
         Catalog(path).commit_version("dy", SCHEMA, [])
         context = multiprocessing.get_context("spawn")
-        for turn in range(6):
+        for turn in range(4):
             committed = context.Semaphore(0)
             writer = context.Process(
                 target=_append_forever, args=(str(path), 100_000 * (turn + 1), committed)
             )
             writer.start()
             assert committed.acquire(timeout=120)
-            time.sleep(0.01 + 0.013 * turn)
+            time.sleep(0.01 + 0.017 * turn)
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
@@ -850,7 +870,7 @@ class TestKill:
             assert newest.partitions == len(parts) == 200 * (newest.number - 1)
             assert newest.events == sum(one.events for one in parts)
             assert [one.first_event for one in parts] == list(range(0, newest.events, 100))
-        assert newest.number > 6
+        assert newest.number > 4
 
 
 def _append_forever(path: str, first: int, committed: threading.Semaphore) -> None:
