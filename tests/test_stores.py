@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyhook_casa.errors import InvalidRequest, NotFound, StoreError
@@ -107,13 +108,12 @@ class TestReading:
             ByteRange(*bounds)
 
     @pytest.mark.parametrize("kind", STORES)
+    @settings(deadline=None, max_examples=50)
     @given(
         data=st.binary(min_size=1, max_size=200),
         ends=st.lists(st.tuples(st.integers(0, 199), st.integers(1, 200))),
     )
     def test_ranges_are_slices(self, kind: str, data: bytes, ends: list[tuple[int, int]]) -> None:
-        import tempfile
-
         ranges = [ByteRange(a, b) for a, b in ends if a < b <= len(data)]
         with tempfile.TemporaryDirectory() as path:
             store = STORES[kind](Path(path))
