@@ -10,25 +10,32 @@ CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-# The stamp says that the Debian packages, the virtual environment and the Python packages are there.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# A stamp says that the Debian packages, the virtual environment and the Python packages are there.
 $(VENV)/.installed: pyproject.toml setup.py tools/debian-packages
 	@tools/debian-packages $(PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing Python packages into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" "nanobind>=2.4"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-build-isolation --editable ".[dev]"
+	@echo "Installing Python packages into $(VENV) and compiling the engine"
+	@$(PIP) "setuptools>=77" "nanobind>=2.4"
+	@$(PIP) --no-build-isolation --editable ".[plot]"
 	@touch $@
 
-venv: $(VENV)/.installed  ## install the tools and a virtual environment in .venv, if missing
+# The tools that only developers and CI need.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the tools for development"
+	@$(PIP) --no-build-isolation --editable ".[dev]"
+	@touch $@
 
-build: venv  ## compile the engine, only what changed
+venv: $(VENV)/.installed-dev  ## install the tools and a virtual environment in .venv, if missing
+
+build: $(VENV)/.installed  ## compile the engine, only what changed
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 
-test: lint ctest  ## all that CI checks
+test: venv lint ctest  ## all that CI checks
 	@$(BIN)/python -m pytest -q -n 2
 
-test-fast: build  ## the Python tests without the slow ones
+test-fast: venv build  ## the Python tests without the slow ones
 	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 lint: venv  ## ruff, mypy and clang-format, changing nothing
@@ -49,8 +56,10 @@ format: venv  ## put Python and C++ into the project's format
 demo: build  ## 200,000 events from ROOT file to plots, in demo-output/
 	@$(BIN)/python docs/examples/demo.py demo-output
 
-bench: build  ## the benchmarks beside their peers
-	@$(BIN)/python -m pytest -q bench
+bench: venv build  ## the benchmarks beside their peers: 6 GB of data in bench-data/, an hour
+	@$(PIP) --no-build-isolation --editable ".[bench]"
+	@test -d bench-data || $(BIN)/python -m bench.data make bench-data
+	@$(BIN)/python -m bench.run bench-data
 
 clean:  ## remove what was built; the virtual environment stays
 	rm -rf build dist *.egg-info demo-output skyhook_casa/_engine*.so .pytest_cache .mypy_cache .ruff_cache
