@@ -8,6 +8,7 @@ is not stored: it is derived from the list's offsets.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Schema:
     lists: dict[str, ListInfo] = field(default_factory=dict)
 
 
-def numpy_dtype(name: str) -> np.dtype:  # type: ignore[type-arg]
+def numpy_dtype(name: str) -> np.dtype[Any]:
     """Return the NumPy dtype of one of `DTYPES`."""
     return np.dtype(name)
 
