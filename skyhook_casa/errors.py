@@ -18,7 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, Final
+
+SHOWN_CHARS_MAX: Final = 160
+"""Most characters of an expression that a message shows."""
 
 
 class SkyhookError(Exception):
@@ -60,10 +63,16 @@ class ExpressionError(InvalidRequest):
         self.stop = max(stop, start + 1)
 
     def __str__(self) -> str:
-        """The message, the expression and carets under the wrong place."""
+        """The message, the expression (of a long one the wrong place) and carets under that place."""
         if not self.text:
             return self.message
-        return f"{self.message}\n    {self.text}\n    {' ' * self.start}{'^' * (self.stop - self.start)}"
+        first = max(0, self.start - SHOWN_CHARS_MAX // 2)
+        shown = self.text[first : first + SHOWN_CHARS_MAX]
+        before = "…" if first else ""
+        after = "…" if first + SHOWN_CHARS_MAX < len(self.text) else ""
+        blanks = " " * (len(before) + self.start - first)
+        carets = "^" * min(self.stop - self.start, SHOWN_CHARS_MAX - (self.start - first))
+        return f"{self.message}\n    {before}{shown}{after}\n    {blanks}{carets}"
 
 
 class MissingColumn(InvalidRequest):

@@ -12,37 +12,15 @@ from hypothesis import strategies as st
 from skyhook_casa.schema import DTYPES, Column, ListInfo, Schema
 
 Draw = Any
-SPECIAL_FLOATS = [
-    0.0,
-    -0.0,
-    np.nan,
-    np.inf,
-    -np.inf,
-    1.0,
-    -1.0,
-    0.5,
-    2.5,
-    -3.5,
-    1e-40,
-    1e30,
-    -1e30,
-    3.4e38,
-    16777217.0,
-]
-INTEGERS = [
-    "0",
-    "1",
-    "2",
-    "3",
-    "7",
-    "-1",
-    "100",
-    "300",
-    "-200",
-    "70000",
-    "4294967296",
-    "18446744073709551615",
-]
+FINITE = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -3.5, 1e-40, 1e30, -1e30, 3.4e38, 16777217.0]
+SPECIAL_FLOATS = [np.nan, np.inf, -np.inf, *FINITE]
+INTEGERS = "0 1 2 3 7 -1 100 300 -200 70000 4294967296 18446744073709551615".split()
+SHIFTS = "0 1 5 31 70".split()
+UNARY = (
+    "-{} +{} abs({}) sqrt({}) floor({}) ceil({}) trunc({}) round({}) ({}**2) sign({}) "
+    "float64({}) float32({}) fill_none({},1)"
+).split()
+REDUCTIONS = "sum prod min max mean count len count_nonzero argmin argmax".split()
 FLOATS = ["0.5", "0.0", "1.5", "-2.5", "1e-3", "0.1", "1e10", "inf", "nan", "pi"]
 
 
@@ -129,10 +107,8 @@ def tables(draw: Draw, n_events_max: int = 12) -> Table:
     for name in ("A", "B"):
         columns[f"n{name}"] = Column(f"n{name}", draw(st.sampled_from(["uint32", "int64"])), counts=name)
     for prefix, owner in (("E", None), ("A", "A"), ("B", "B")):
-        for dtype in [
-            "bool",
-            *draw(st.lists(st.sampled_from(DTYPES[1:]), min_size=2, max_size=4, unique=True)),
-        ]:
+        numbers = draw(st.lists(st.sampled_from(DTYPES[1:]), min_size=2, max_size=4, unique=True))
+        for dtype in ["bool", *numbers]:
             columns[f"{prefix}_{dtype}"] = Column(f"{prefix}_{dtype}", dtype, owner)
     for name in ("u", "v"):
         columns[name] = Column(name, draw(st.sampled_from(DTYPES[1:])), name)
@@ -239,26 +215,12 @@ class Maker:
         if self.draw(st.integers(0, 4)) == 0:
             return f"(~{self.number(place, depth, 'iu')})"
         if self.draw(st.integers(0, 3)) == 0:
-            return f"({self.number(place, depth, 'iu')} {self.pick(['<<', '>>'])} {self.pick(['0', '1', '5', '31', '70'])})"
+            return f"({self.number(place, depth, 'iu')} {self.pick(['<<', '>>'])} {self.pick(SHIFTS)})"
         op = self.pick(["&", "|", "^"])
         return f"({self.number(place, depth, 'iu')} {op} {self.operand(place, depth, 'iu')})"
 
     def _unary(self, place: str, depth: int, kinds: str) -> str:
-        form = self.pick(
-            [
-                "-{}",
-                "+{}",
-                "abs({})",
-                "sqrt({})",
-                "floor({})",
-                "ceil({})",
-                "trunc({})",
-                "round({})",
-                "({} ** 2)",
-                "sign({})",
-            ]
-            + ["float64({})", "float32({})", "fill_none({}, 1)"]
-        )
+        form = self.pick(UNARY)
         return str(form.format(self.number(place, depth)))
 
     def _least(self, place: str, depth: int, kinds: str) -> str:
@@ -272,10 +234,7 @@ class Maker:
         return f"({a} if {self.truth(place, depth)} else {b})"
 
     def _reduction(self, place: str, depth: int, kinds: str) -> str:
-        name = self.pick(
-            ["sum", "prod", "min", "max", "mean", "count", "len", "count_nonzero", "argmin", "argmax"]
-        )
-        return f"{name}({self.listed(depth)})"
+        return f"{self.pick(REDUCTIONS)}({self.listed(depth)})"
 
     def _integer_reduction(self, place: str, depth: int, kinds: str) -> str:
         name = self.pick(["sum", "count", "len", "count_nonzero", "argmin", "argmax"])

@@ -91,7 +91,7 @@ def evaluate(
 
 def as_column(value: Any, n_events: int) -> ak.Array:
     """Return a result as a column: a number is repeated for each event."""
-    return ak.Array(np.full(n_events, value)) if isinstance(value, (bool, int, float)) else value
+    return ak.Array(np.full(n_events, value)) if not isinstance(value, ak.Array) else value
 
 
 def _pythonic(text: str) -> str:
@@ -344,6 +344,10 @@ def _round(x: Any) -> Any:
     return x if _is_integer(x) else _ufunc(np.rint, round, x)
 
 
+def _astype(x: Any, dtype: str) -> Any:
+    return ak.values_astype(x, dtype) if isinstance(x, ak.Array) else np.dtype(dtype).type(x)
+
+
 def _fill_none(x: Any, value: Scalar) -> Any:
     wide = x if _is_bool(x) else ak.values_astype(x, dtype_of(x[:0] + value))
     return ak.values_astype(ak.fill_none(wide, value, axis=-1), dtype_of(wide))
@@ -359,7 +363,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: _unary_ufunc(np.absolute, abs) for name in ("abs", "fabs", "absolute")},
     "sign": _unary_ufunc(np.sign, lambda x: (x > 0) - (x < 0)),
     "round": _round,
-    "rint": _round,
+    "rint": _unary_ufunc(np.rint, round),
     "pow": lambda a, b: _binary(ast.Pow(), a, b),
     "atan2": lambda a, b: _ufunc(np.arctan2, math.atan2, a, b),
     "hypot": lambda a, b: _ufunc(np.hypot, math.hypot, a, b),
@@ -390,7 +394,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "deltaphi": _delta_phi,
     "deltaeta": _delta_eta,
     "deltaR": _delta_r,
-    **{t: (lambda x, t=t: ak.values_astype(x, t)) for t in "int8 int64 uint64 float32 float64".split()},
+    **{t: (lambda x, t=t: _astype(x, t)) for t in "int8 int64 uint64 float32 float64".split()},
 }
 
 

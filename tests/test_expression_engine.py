@@ -8,7 +8,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
-from expression_strategies import Table, cuts_of, tables, values_of
+from expression_strategies import REDUCTIONS, Table, cuts_of, tables, values_of
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from reference import as_column, evaluate
@@ -40,10 +40,11 @@ def both_or_neither(text: str, table: Table, engine: Any) -> tuple[Any, Any] | N
         got = engine()
     except ExpressionError as refusal:
         event("refused")
-        with pytest.raises((TypeError, ValueError, OverflowError, ArithmeticError, RuntimeError)):
+        try:
             expected_of(text, table)
-            pytest.fail(f"awkward takes what we refuse: {refusal}")
-        return None
+        except (TypeError, ValueError, ArithmeticError, RuntimeError):
+            return None
+        pytest.fail(f"awkward takes what we refuse: {refusal}")
     try:
         return got, expected_of(text, table)
     except RuntimeError as problem:
@@ -223,6 +224,7 @@ def test_records_and_four_vectors_follow_awkward(physics: tuple[Table, EncodedOb
     np.testing.assert_allclose(got.values[got.valid], expected.values[expected.valid], **tight)
 
 
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 HOSTILE = Table(
     Schema(
         {
@@ -250,17 +252,13 @@ HOSTILE = Table(
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            f"{f}({x})"
-            for f in "any all sum prod min max mean count count_nonzero argmin argmax".split()
-            for x in ("A_x", "A_i", "A_b")
-        ),
-        *(f"A_s {op} A_u" for op in ("<", "<=", ">", ">=", "==", "!=")),
-        *(f"A_u {op} A_s" for op in ("<", "<=", ">", ">=", "==", "!=")),
-        *(f"A_s[0] {op} A_u[-1]" for op in ("<", "<=", ">", ">=", "==", "!=")),
-        *(f"A_i {op} 300" for op in ("<", "<=", ">", ">=", "==", "!=")),
-        *(f"A_i[1] {op} 300" for op in ("<", "<=", ">", ">=", "==", "!=")),
-        *(f"-300 {op} A_i[1]" for op in ("<", "<=", ">", ">=", "==", "!=")),
+        *(f"{f}({x})" for f in ("any", "all", *REDUCTIONS) for x in ("A_x", "A_i", "A_b")),
+        *(f"A_s {op} A_u" for op in COMPARISONS),
+        *(f"A_u {op} A_s" for op in COMPARISONS),
+        *(f"A_s[0] {op} A_u[-1]" for op in COMPARISONS),
+        *(f"A_i {op} 300" for op in COMPARISONS),
+        *(f"A_i[1] {op} 300" for op in COMPARISONS),
+        *(f"-300 {op} A_i[1]" for op in COMPARISONS),
         "A_u == -1",
         "A_i // 0",
         "A_i % 0",
@@ -287,6 +285,11 @@ HOSTILE = Table(
         "sqrt(A_b)",
         "round(A_x / 3)",
         "round(A_i)",
+        "rint(A_i)",
+        "float32(1) + 2",
+        "int8(3) < 300",
+        "sqrt(float32(2)) * A_x",
+        "sum(A_b[A_i > 0])",
         "round(A_b)",
         "where(A_b, A_x, 0)",
         "where(A_b, A_u, 0)",

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ..errors import ExpressionError, did_you_mean
-from ..program import ProgramBuilder
+from ..program import NODES_MAX, ProgramBuilder
 from . import fourvector
 from .emit import Emitter, checked, fold
 from .functions import CONSTANTS, FUNCTIONS, Function
@@ -131,6 +131,8 @@ class _Walker:
 
     def operand(self, node: ast.expr) -> Operand:
         """Return what a part of the text means."""
+        if len(self._emitter.builder.nodes) > NODES_MAX:
+            self._source.fail(node, f"the query takes more than {NODES_MAX} steps")
         match node:
             case ast.Constant():
                 assert isinstance(node.value, (bool, int, float))

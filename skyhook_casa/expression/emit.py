@@ -151,6 +151,10 @@ class Emitter:
             return Array(self._const(x.value, dtype))
         return Array(self.builder.cast(self.array(x).node, dtype))
 
+    def promoted(self, x: Operand, y: Operand) -> str:
+        """Return the dtype of x + y."""
+        return self._loop(np.add, [x, y])[0]
+
     def _const(self, value: Number, dtype: str) -> int:
         if np.dtype(dtype).kind in "iu":
             low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -219,9 +223,11 @@ class Emitter:
             return self._compare_signs(op, a, b)
         return self._emit(op, self.cast(a, left), self.cast(b, right))
 
-    def _decided(self, x: Operand, truth: bool) -> Array:
+    def _decided(self, x: Operand, truth: bool) -> Operand:
         """Return a known truth for every element of `x` that is there."""
         node = self.array(x).node
+        if self.builder.axis(node) == CONST:
+            return Literal(truth)
         if truth and self.builder.optional(node):
             return Array(self.builder.present(node))
         return Array(self.builder.spread(self._const(truth, "bool"), self.builder.axis(node)))

@@ -15,10 +15,12 @@ import numpy as np
 
 from ..errors import did_you_mean
 from ..program import EVENT
-from ..schema import ListInfo
+from ..schema import Column, ListInfo
 from .emit import Emitter
 from .types import Array, Literal, Mismatch, Momentum, Operand, Record
 
+COMBINED_PARTS_MAX: Final = 64
+"""Most elements that one combination of combinations may hold."""
 KINEMATICS: Final = ("pt", "eta", "phi", "mass", "energy", "px", "py", "pz", "p")
 """What can be asked of every four-vector."""
 _MASSLESS: Final = frozenset(
@@ -166,11 +168,15 @@ def collection(emitter: Emitter, info: ListInfo) -> Record:
 def event_object(emitter: Emitter, prefix: str) -> Record | None:
     """Return the object that event columns such as `MET_pt` and `MET_phi` describe, or None."""
 
-    def get(name: str) -> Array | None:
+    def find(name: str) -> Column | None:
         column = emitter.names.column(f"{prefix}_{name}")
-        return emitter.load(column) if column is not None and column.list is None else None
+        return column if column is not None and column.list is None else None
 
-    if get("phi") is None and get("pt") is None:
+    def get(name: str) -> Array | None:
+        column = find(name)
+        return None if column is None else emitter.load(column)
+
+    if find("phi") is None and find("pt") is None:
         return None
     return Particles(emitter, prefix, EVENT, get)
 
@@ -178,6 +184,7 @@ def event_object(emitter: Emitter, prefix: str) -> Record | None:
 def combinations(emitter: Emitter, x: Operand, n: int) -> Combined:
     """Return all sets of `n` different elements of each list."""
     base = emitter.list_of(x, "combinations")
+    _check_parts(n * _parts(x))
     axis = emitter.builder.combinations(base, n)
     slots = [_slot(emitter, x, axis, k) for k in range(n)]
     if not isinstance(x, Record):
@@ -194,6 +201,7 @@ def combinations(emitter: Emitter, x: Operand, n: int) -> Combined:
 
 def cross(emitter: Emitter, operands: Sequence[Operand]) -> Combined:
     """Return all pairs (triples …) with one element of each list; the last one runs fastest."""
+    _check_parts(sum(map(_parts, operands)))
     slots = [operands[0]]
     axis = emitter.list_of(operands[0], "cross")
     for right in operands[1:]:
@@ -201,6 +209,15 @@ def cross(emitter: Emitter, operands: Sequence[Operand]) -> Combined:
         slots = [*(_slot(emitter, s, joint, 0) for s in slots), _slot(emitter, right, joint, 1)]
         axis = joint
     return Combined(emitter, axis, slots)
+
+
+def _parts(x: Operand) -> int:
+    return sum(map(_parts, x.slots)) if isinstance(x, Combined) else 1
+
+
+def _check_parts(parts: int) -> None:
+    if parts > COMBINED_PARTS_MAX:
+        raise Mismatch(f"a combination of {parts} elements; {COMBINED_PARTS_MAX} are allowed")
 
 
 def _slot(emitter: Emitter, x: Operand, axis: int, number: int) -> Operand:

@@ -48,6 +48,7 @@ _UNARY: Final[dict[str, tuple[str, np.ufunc, Callable[..., Number]]]] = {
     "sinh": ("sinh", np.sinh, math.sinh),
     "cosh": ("cosh", np.cosh, math.cosh),
     "tanh": ("tanh", np.tanh, math.tanh),
+    "rint": ("rint", np.rint, lambda x: float(round(x))),
     "asinh": ("asinh", np.arcsinh, math.asinh),
     "acosh": ("acosh", np.arccosh, math.acosh),
     "atanh": ("atanh", np.arctanh, math.atanh),
@@ -74,7 +75,6 @@ _ALIASES: Final = {
     "arccosh": "acosh",
     "arctanh": "atanh",
     "power": "pow",
-    "rint": "round",
     "num": "len",
     "size": "len",
     "cartesian": "cross",
@@ -156,6 +156,8 @@ def _accumulate(op: str) -> Handler:
             emitter.list_of(x, op)
             return fourvector.total(emitter, x)
         kind = np.dtype(emitter.dtype(x)).kind
+        if kind == "b" and op == "sum":
+            return emitter.reduce("count_nonzero", x)
         return emitter.reduce(op, x, {"f": None, "u": "uint64"}.get(kind, "int64"))
 
     return handler
@@ -210,14 +212,12 @@ def _local_index(emitter: Emitter, args: Sequence[Operand]) -> Operand:
 
 # -- choices and missing elements -------------------------------------------------------------
 def _fill_none(emitter: Emitter, args: Sequence[Operand]) -> Operand:
-    x, value = args
+    x, value = emitter.array(args[0]), args[1]
     if not isinstance(value, Literal):
         raise Mismatch("the second operand of fill_none must be a number")
-    x = emitter.array(x)
-    dtype = emitter.dtype(emitter.arithmetic("add", x, value)) if emitter.dtype(x) != "bool" else "bool"
     if emitter.dtype(x) == "bool":
         emitter.truth(value, "fill_none of a bool")
-    return emitter.filled(emitter.cast(x, dtype), value.value)
+    return emitter.filled(emitter.cast(x, emitter.promoted(x, value)), value.value)
 
 
 def _is_none(emitter: Emitter, args: Sequence[Operand]) -> Operand:

@@ -176,14 +176,13 @@ def _rewrite(text: str) -> tuple[str, tuple[int, ...]]:
     while place < len(text):
         pair = text[place : place + 2]
         if pair in ("&&", "||"):
-            new, width = (" and " if pair == "&&" else " or "), 2
-        elif pair[0] == "!" and pair != "!=":
-            new, width = "~", 1
+            new = " and " if pair == "&&" else " or "
+            origin += [place, place, *[place + 1] * (len(new) - 2)]
         else:
-            new, width = pair[0], 1
+            new = "~" if pair[0] == "!" and pair != "!=" else pair[0]
+            origin.append(place)
         out.append(new)
-        origin.extend([place] * (len(new) - 1) + [place + width - 1])
-        place += width
+        place = origin[-1] + 1
     return "".join(out), (*origin, len(text))
 
 
