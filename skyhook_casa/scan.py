@@ -15,7 +15,7 @@ from typing import Final
 from . import _engine
 from .batch import Batch
 from .catalog import Partition
-from .errors import StoreError
+from .errors import SkyhookError, StoreError
 from .feed import Feed
 from .plan import Plan
 from .progress import Progress
@@ -256,7 +256,22 @@ class _Worker:
         events_max: int = -1,
         bytes_max: int = -1,
     ) -> int:
-        """Add events of `part` to `result`; return where to go on, or −1 when it is finished."""
+        """Add events of `part` to `result`; return where to go on, or −1 when it is finished.
+
+        Raises
+        ------
+        SkyhookError
+            If the object cannot be read, naming it and the events in it.
+        """
+        try:
+            return self._run(part, result, cursor, events_max, bytes_max)
+        except SkyhookError as error:
+            entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
+            raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
+
+    def _run(
+        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
+    ) -> int:
         info = part.object
         scan = self._scans.get(info.layout_id)
         if scan is None:

@@ -1,0 +1,36 @@
+"""A NanoAOD file and a store that holds it, made once for all tests of a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uproot
+
+import skyhook_casa
+from skyhook_casa.nanoaod import make_nanoaod
+from skyhook_client import Client
+
+EVENTS = 1_500
+
+
+@pytest.fixture(scope="session")
+def nano_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A NanoAOD file of EVENTS events."""
+    return make_nanoaod(tmp_path_factory.mktemp("nano") / "dy.root", EVENTS, cluster_events=500).path
+
+
+@pytest.fixture(scope="session")
+def client(nano_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """A client of a store whose dataset `dy` has several partitions of several chunks. Do not change it."""
+    client = skyhook_casa.connect(tmp_path_factory.mktemp("store"), threads=2)
+    client.ingest("dy", nano_file, partition_bytes=256 * 1024, chunk_events=64, workers=1)
+    return client
+
+
+@pytest.fixture(scope="session")
+def events(nano_file: Path) -> Any:
+    """The tree `Events` of the file: ask for branches with `.arrays(…)`."""
+    with uproot.open(nano_file) as file:
+        yield file["Events"]
