@@ -64,6 +64,9 @@ CHUNK_EVENTS: Final = 16_384
 _COPY_BYTES: Final = 1024 * 1024
 """Smaller objects give the memory they were written in back."""
 
+_LEVELS: Final = {"lz4": 2, "zstd": 1}
+"""LZ4's level 2 makes NanoAOD 10 % smaller than 1, costs half as much time again to write, none to read."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -117,7 +120,7 @@ class ObjectWriter:
         self._memory = np.empty(bytes_max, np.uint8)
         self._view = self._memory.data
         self._sink = pa.FixedSizeBufferWriter(pa.py_buffer(self._memory))
-        options = pa.ipc.IpcWriteOptions(compression=None if codec == "none" else codec, use_threads=threads)
+        options = pa.ipc.IpcWriteOptions(compression=_compression(codec), use_threads=threads)
         self._writer = pa.ipc.new_file(self._sink, self._arrow, options=options)
 
     @property
@@ -279,6 +282,10 @@ class ObjectWriter:
         heads["index"] = np.arange(len(columns))
         heads["values"] = entries["values"].sum(axis=1, dtype=np.uint64)
         return [_sealed(head.tobytes() + row.tobytes()) for head, row in zip(heads, entries, strict=True)]
+
+
+def _compression(codec: str) -> pa.Codec | None:
+    return None if codec == "none" else pa.Codec(codec, compression_level=_LEVELS[codec])
 
 
 def _padded(size: int) -> int:

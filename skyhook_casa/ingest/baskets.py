@@ -6,11 +6,12 @@ copy in between. Only plain branches are read so: numbers, or lists of numbers w
 
 from __future__ import annotations
 
-import queue
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,16 @@ _BLOCK_HEADER_BYTES = 9
 _LZ4_CHECKSUM_BYTES = 8
 
 
+def _zlib_decompressor() -> Callable[[Any, int], Any]:
+    """Return ISA-L's decompressor if it is installed: it takes half the time of zlib's."""
+    if find_spec("isal") is None:
+        return lambda data, size: zlib.decompress(data, bufsize=size)
+    isal: Any = import_module("isal.isal_zlib")
+    return lambda data, size: isal.decompress(data, bufsize=size)
+
+
 _DECOMPRESS: dict[bytes, Callable[[Any, int], Any]] = {
-    b"ZL": lambda data, size: zlib.decompress(data, bufsize=size),
+    b"ZL": _zlib_decompressor(),
     b"XZ": uproot.LZMA(1).decompress,
     b"L4": lambda data, size: uproot.LZ4(1).decompress(data[_LZ4_CHECKSUM_BYTES:], size),
     b"ZS": uproot.ZSTD(1).decompress,
@@ -135,11 +144,18 @@ def read_plain(
     return arrays
 
 
+class _Ignored:
+    """Takes the place of the queue that tells which chunks are there: they are taken in order."""
+
+    def put(self, chunk: object) -> None:
+        """Forget that `chunk` is there."""
+
+
 def _chunks(source: Any, ranges: list[tuple[int, int]]) -> Any:
     """Yield the bytes of each range, asked for all at once."""
     if not ranges:
         return
-    chunks = source.chunks(ranges, notifications=queue.Queue())
+    chunks = source.chunks(ranges, notifications=_Ignored())
     chunks.reverse()
     while chunks:
         chunk = chunks.pop()

@@ -72,24 +72,22 @@ def inspect(path: str, options: EncodeOptions) -> FileFacts:
     IngestError
         If it cannot be read, or lacks the tree or a branch asked for.
     """
-    with RootFile(path) as file:
-        events = file.events(options.tree, options.columns)
-        nbytes = object_bytes_guess(*events.nbytes())
-        ranges = cut(
-            events.entries, nbytes, events.boundaries(), options.partition_bytes, options.chunk_events
-        )
-        meta_trees = tuple(name for name in META_TREES if name in file.trees and name != events.tree)
-        return FileFacts(
-            path,
-            file.uuid,
-            events.tree,
-            events.entries,
-            file.bytes,
-            events.schema,
-            tuple(events.skipped),
-            tuple(ranges),
-            meta_trees,
-        )
+    events = _open_events(path, options)
+    file = events.file
+    nbytes = object_bytes_guess(*events.nbytes())
+    with reading(path):
+        boundaries = events.boundaries()
+    return FileFacts(
+        path,
+        file.uuid,
+        events.tree,
+        events.entries,
+        file.bytes,
+        events.schema,
+        tuple(events.skipped),
+        tuple(cut(events.entries, nbytes, boundaries, options.partition_bytes, options.chunk_events)),
+        tuple(name for name in META_TREES if name in file.trees and name != events.tree),
+    )
 
 
 def store_range(
@@ -115,19 +113,24 @@ def store_range(
         If the store fails or is full.
     """
     path, uuid, entries = facts
-    events = _open_events(path, uuid, options)
+    events = _open_events(path, options)
     if (events.file.uuid, events.entries) != (uuid, entries):
         raise IngestError(f"{path} was replaced during the ingest")
     return list(_store(store, events, options, start, stop, events.read(start, stop), start))
 
 
 @lru_cache(maxsize=2)
-def _open_events(path: str, uuid: str, options: EncodeOptions) -> Events:
-    return RootFile(path).events(options.tree, options.columns)
+def _open_events(path: str, options: EncodeOptions) -> Events:
+    file = RootFile(path)
+    try:
+        return file.events(options.tree, options.columns)
+    except BaseException:
+        file.close()
+        raise
 
 
 def close_files() -> None:
-    """Forget the files that `store_range` keeps open."""
+    """Forget the files that are kept open from one call to the next."""
     _open_events.cache_clear()
 
 

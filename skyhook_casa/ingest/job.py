@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from ..catalog import Catalog, DatasetVersion, FileInfo, Job, MetaTree, NewPartition, ObjectInfo, union_schema
 from ..errors import AlreadyExists, IngestError, InvalidRequest, NotFound
@@ -20,13 +21,13 @@ from ..object_format import CHUNK_EVENTS
 from ..schema import Column, ListInfo, Schema
 from ..stores import MemoryStore, ObjectStore
 from .branches import SkippedBranch
-from .encode import EncodeOptions, FileFacts, StoredPartition, close_files, inspect, store_meta_tree
+from .encode import EncodeOptions, FileFacts, StoredPartition, store_meta_tree
 from .partitions import PARTITION_BYTES, PARTITION_BYTES_MAX
 from .paths import expand
-from .pool import Task, store_ranges
+from .pool import Task, Workers
 
 PARTITION_BYTES_MIN = 64 * 1024
-POOL_BYTES_MIN = 4 * 2**20
+POOL_BYTES_MIN = 64 * 2**20
 """Less than this is ingested in this process: starting others would take longer."""
 
 ProgressCallback = Callable[[int, int], None]
@@ -112,7 +113,23 @@ def ingest(
     """
     began = time.monotonic()
     options = _checked_options(tree, columns, codec, partition_bytes, chunk_events)
-    files = [inspect(path, options) for path in expand(paths)]
+    found = expand(paths)
+    with Workers(store, _worker_count(workers, store, found)) as pool:
+        return _ingest(catalog, store, dataset, pool, found, options, progress, append, began)
+
+
+def _ingest(
+    catalog: Catalog,
+    store: ObjectStore,
+    dataset: str,
+    pool: Workers,
+    paths: list[str],
+    options: EncodeOptions,
+    progress: ProgressCallback | None,
+    append: bool,
+    began: float,
+) -> IngestReport:
+    files = pool.inspect(paths, options)
     schema = _united(files)
     if append:
         _check_against(catalog, dataset, files, schema)
@@ -121,11 +138,8 @@ def ingest(
     report.skipped = {file.path: list(file.skipped) for file in files if file.skipped}
     job = catalog.begin_job(dataset, *_job_key(dataset, files, options, append))
     run = _Run(catalog, store, job, files, options, report, progress)
-    try:
-        run.make_partitions(_workers(workers, store, files))
-        trees = run.keep_meta_trees()
-    finally:
-        close_files()
+    run.make_partitions(pool)
+    trees = run.keep_meta_trees()
     version = catalog.commit_version(
         dataset,
         schema,
@@ -174,7 +188,7 @@ class _Run:
             for partition in self._made[file.path, start]
         ]
 
-    def make_partitions(self, workers: int) -> None:
+    def make_partitions(self, pool: Workers) -> None:
         """Make every partition that is missing."""
         self._take_recorded()
         tasks: list[Task] = [
@@ -184,7 +198,7 @@ class _Run:
             if (file.path, start) not in self._made
         ]
         self._advance(0)
-        for task, stored in store_ranges(self._store, tasks, min(workers, len(tasks))):
+        for task, stored in pool.store_ranges(tasks):
             self._record(task, stored)
 
     def keep_meta_trees(self) -> list[MetaTree]:
@@ -272,15 +286,22 @@ def _checked_options(
     return EncodeOptions(tree, chosen, codec, partition_bytes, chunk_events)
 
 
-def _workers(workers: int | None, store: ObjectStore, files: list[FileFacts]) -> int:
+def _worker_count(workers: int | None, store: ObjectStore, paths: list[str]) -> int:
+    """Return how many processes shall work: none but this one for little data."""
     if workers is not None and workers < 1:
         raise InvalidRequest(f"workers is {workers}; at least 1 is needed")
     if isinstance(store, MemoryStore):
         return 1
-    if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cores if sum(file.bytes for file in files) >= POOL_BYTES_MIN else 1
-    return workers
+    if workers is not None:
+        return workers
+    if sum(_local_bytes(path) for path in paths) < POOL_BYTES_MIN:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _local_bytes(path: str) -> int:
+    """Return the size of a file; of one elsewhere, that it is large."""
+    return POOL_BYTES_MIN if "://" in path else Path(path).stat().st_size
 
 
 def _file_info(file: FileFacts) -> FileInfo:
