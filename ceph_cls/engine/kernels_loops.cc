@@ -35,6 +35,8 @@ struct Wrapping<T> {
 template <typename T>
 using W = typename Wrapping<T>::type;
 
+#include "vector_math.h"
+
 // ---------------------------------------------------------------- element by element, one operand
 template <typename T, typename R, typename F>
 void Map(const void* x, int64_t n, void* out) {
@@ -125,6 +127,22 @@ constexpr UnaryKernel UnaryFor(Op op) {
         return nullptr;
     }
   } else {
+    if constexpr (std::is_same_v<T, float>) {
+      switch (op) {
+        case Op::kSin:
+          return MapFast<FastSin>;
+        case Op::kCos:
+          return MapFast<FastCos>;
+        case Op::kExp:
+          return MapFast<FastExp>;
+        case Op::kSinh:
+          return MapFast<FastSinh>;
+        case Op::kCosh:
+          return MapFast<FastCosh>;
+        default:
+          break;
+      }
+    }
     switch (op) {
 #define SKYHOOK_CASE(OP, F) \
   case Op::OP:              \
