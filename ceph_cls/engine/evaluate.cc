@@ -571,22 +571,20 @@ void Evaluator::RunIndex(const Node& node, Value* value) {
   *value = New(node.dtype, kEventAxis);
   uint8_t* valid = arena_.New<uint8_t>(rows_.n);
   value->valid = valid;
-  const size_t width = SizeOf(node.dtype);
-  uint8_t* out = Write(*value);
+  int32_t* element = arena_.New<int32_t>(rows_.n);
   for (int64_t r = 0; r < rows_.n; ++r) {
     const int64_t length = offsets[r + 1] - offsets[r];
     const int64_t asked = wanted[at.constant ? 0 : r];
-    // A difference could overflow for hostile numbers; the comparisons come first.
-    const bool there =
-        asked < length && asked >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r]);
-    const int64_t element = there ? offsets[r] + (asked < 0 ? asked + length : asked) : 0;
-    valid[r] = there && (x.valid == nullptr || x.valid[element]);
-    if (there) {
-      std::memcpy(out + static_cast<size_t>(r) * width, x.data + static_cast<size_t>(element) * width, width);
-    } else {
-      std::memset(out + static_cast<size_t>(r) * width, 0, width);
-    }
+    valid[r] =
+        asked < length && asked >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r] != 0);
+    element[r] = valid[r] ? static_cast<int32_t>(offsets[r] + (asked < 0 ? asked + length : asked)) : 0;
   }
+  for (int64_t r = 0; x.valid != nullptr && r < rows_.n; ++r) valid[r] = valid[r] && x.valid[element[r]] != 0;
+  Dispatch(node.dtype, [&]<typename T>(T*) {
+    const T* from = Read<T>(x);
+    T* out = Write<T>(*value);
+    for (int64_t r = 0; r < rows_.n; ++r) out[r] = valid[r] ? from[element[r]] : T{};
+  });
 }
 
 // Which element of the parent list stands in a slot of combination (or pair of a cross) number i.
