@@ -10,7 +10,7 @@ import typer
 
 from . import __version__, connect
 from .errors import InvalidRequest, SkyhookError
-from .report import human_bytes
+from .report import counted, human_bytes
 
 if TYPE_CHECKING:
     from skyhook_client import Client
@@ -108,13 +108,10 @@ def ingest(
     )
     share = f", {report.bytes / report.source_bytes:.2f} of the ROOT files" if report.source_bytes else ""
     reused = f", {report.partitions_reused} of them there already" if report.partitions_reused else ""
-    partitions = report.partitions_made + report.partitions_reused
-    typer.echo(
-        f"{dataset}: version {report.version}, {report.events:,} events of {report.files:,} files added"
-    )
-    typer.echo(
-        f"{partitions:,} partitions{reused}, {human_bytes(report.bytes)}{share}, {report.seconds:.2f} s"
-    )
+    partitions = counted(report.partitions_made + report.partitions_reused, "partition")
+    added = f"{counted(report.events, 'event')} of {counted(report.files, 'file')} added"
+    typer.echo(f"{dataset}: version {report.version}, {added}")
+    typer.echo(f"{partitions}{reused}, {human_bytes(report.bytes)}{share}, {report.seconds:.2f} s")
 
 
 @app.command()
@@ -174,7 +171,7 @@ def query(
     if output is None:
         asked.to_awkward(nested).show(limit_rows=ROWS_SHOWN, stream=sys.stdout)
     else:
-        typer.echo(f"{asked.to_file(output, nested):,} events in {output}", err=True)
+        typer.echo(f"{counted(asked.to_file(output, nested), 'event')} in {output}", err=True)
     typer.echo(str(asked.report), err=True)
 
 
@@ -215,7 +212,9 @@ def verify(context: typer.Context, dataset: Dataset, version: Version = None) ->
     found = _client(context).verify(dataset, version)
     for bad in found.bad:
         typer.echo(str(bad), err=True)
-    what = f"{dataset}, version {found.number}: {found.objects:,} objects, {human_bytes(found.bytes)}"
+    what = (
+        f"{dataset}, version {found.number}: {counted(found.objects, 'object')}, {human_bytes(found.bytes)}"
+    )
     typer.echo(f"{what}, {'all good' if found.ok else f'{len(found.bad):,} bad'}")
     if not found.ok:
         raise typer.Exit(EXIT_ERROR)
@@ -232,9 +231,8 @@ def gc(
     """Remove the objects that no version and no running ingest uses."""
     found = _client(context).gc(dry_run=dry_run, grace_s=None if grace_hours is None else grace_hours * 3600)
     verb = "would remove" if dry_run else "removed"
-    typer.echo(
-        f"{verb} {found.objects:,} objects, {human_bytes(found.bytes)}; {found.kept_objects:,} are too young"
-    )
+    kept = f"; {found.kept_objects:,} are too young" if found.kept_objects else ""
+    typer.echo(f"{verb} {counted(found.objects, 'object')}, {human_bytes(found.bytes)}{kept}")
 
 
 @app.command()
@@ -277,7 +275,9 @@ def make_nanoaod(
     else:
         made = [nanoaod.make_nanoaod(path, events, seed=seed, **settings)]
     for one in made:
-        typer.echo(f"{one.path}: {one.events:,} events, {one.branches:,} branches, {human_bytes(one.bytes)}")
+        typer.echo(
+            f"{one.path}: {counted(one.events, 'event')}, {one.branches:,} branches, {human_bytes(one.bytes)}"
+        )
 
 
 def main() -> None:

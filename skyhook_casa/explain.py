@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import CorruptObject
 from .plan import Plan
-from .report import human_bytes, table_html
+from .report import counted, human_bytes, table_html
 from .stores import ByteRange, ObjectStore
 
 _HEADER_BYTES = 64
@@ -52,12 +52,10 @@ class Explanation:
     def lines(self) -> list[tuple[str, str]]:
         """Return (name, text) of each line of the explanation."""
         share = f", {self.bytes_max / self.object_bytes:.2%} of what is stored" if self.object_bytes else ""
+        held = f"{counted(self.events, 'event')} of {counted(self.files, 'file')}"
         lines = [
-            (
-                "dataset",
-                f"{self.dataset}, version {self.version}: {self.events:,} events of {self.files} files",
-            ),
-            ("partitions", f"{self.partitions}, in {self.layouts} layout{'s' if self.layouts != 1 else ''}"),
+            ("dataset", f"{self.dataset}, version {self.version}: {held}"),
+            ("partitions", f"{self.partitions:,}, in {counted(self.layouts, 'layout')}"),
             ("runs", self.place),
             ("delivers", _short(self.columns)),
         ]

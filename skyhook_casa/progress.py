@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol
 
@@ -110,8 +111,6 @@ class _RichBar:
 
 class _TqdmBar:
     def __init__(self, progress: Progress) -> None:
-        from importlib.util import find_spec
-
         from tqdm import tqdm
 
         kind: Any = tqdm

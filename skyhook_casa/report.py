@@ -67,6 +67,11 @@ def table_html(lines: Iterable[tuple[str, str]]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun: ``1 file``, ``2,000 files``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def human_bytes(n: int) -> str:
     """Return a number of bytes with a unit: ``1.5 MB`` for 1,500,000."""
     if n < 1000:

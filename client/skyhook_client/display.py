@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from skyhook_casa.report import human_bytes, table_html
+from skyhook_casa.report import counted, human_bytes, table_html
 
 if TYPE_CHECKING:
     from skyhook_casa.compile_query import Output
@@ -133,15 +133,11 @@ def _summary(dataset: Dataset) -> Iterable[tuple[str, str]]:
     share = (
         f", {dataset.size / root_bytes:.2f} of the {human_bytes(root_bytes)}" if root_bytes else ", of those"
     )
-    plural = "s" if len(files) != 1 else ""
     yield "dataset", dataset.name
     yield "version", f"{dataset.version} (there are {_names([str(v.number) for v in reversed(versions)])})"
     yield "created", f"{dataset.created:%Y-%m-%d %H:%M:%S} UTC"
-    yield "events", f"{dataset.events:,} in {dataset.partitions:,} partitions"
-    yield (
-        "size",
-        f"{human_bytes(dataset.size)}{share} of {len(files):,} ROOT file{plural}",
-    )
+    yield "events", f"{dataset.events:,} in {counted(dataset.partitions, 'partition')}"
+    yield "size", f"{human_bytes(dataset.size)}{share} of {counted(len(files), 'ROOT file')}"
     yield "files", _names([file.path for file in files], most=3)
 
 
@@ -150,7 +146,7 @@ def _sections(dataset: Dataset) -> Iterable[Section]:
     columns = dataset.columns()
     for name, collection in dataset.collections().items():
         counter = f", counted by {collection.counter}" if collection.counter else ""
-        title = f"{name} ({_columns(len(collection.columns))}{counter})"
+        title = f"{name} ({counted(len(collection.columns), 'column')}{counter})"
         yield Section(title, collection.columns)
     groups: dict[str, list[Column]] = {}
     for column in columns:
@@ -163,9 +159,9 @@ def _sections(dataset: Dataset) -> Iterable[Section]:
     for name, members in groups.items():
         if name and len(members) > 1:
             long = len(members) > GROUP_SHOWN_MAX
-            yield Section(f"{name} ({_columns(len(members))})", tuple(members), long)
+            yield Section(f"{name} ({counted(len(members), 'column')})", tuple(members), long)
     if alone:
-        yield Section(f"Other event columns ({_columns(len(alone))})", tuple(alone))
+        yield Section(f"Other event columns ({counted(len(alone), 'column')})", tuple(alone))
 
 
 def _short(section: Section) -> str:
@@ -180,7 +176,3 @@ def _type(column: Column) -> str:
 def _names(names: Sequence[str], most: int = COLUMNS_SHOWN_MAX) -> str:
     shown = ", ".join(names[:most])
     return f"{shown}, … ({len(names):,} in all)" if len(names) > most else shown
-
-
-def _columns(count: int) -> str:
-    return f"{count:,} column{'s' if count != 1 else ''}"

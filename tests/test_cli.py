@@ -1,0 +1,198 @@
+"""The command line does the main job, and says what is wrong in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from ingest_helpers import write_root
+from typer.testing import CliRunner, Result
+
+import skyhook_casa
+from skyhook_casa.cli import app
+from skyhook_casa.errors import SkyhookError
+from skyhook_client import Client
+
+
+def run(store: str | Path, *arguments: str | Path, stdin: str | None = None) -> Result:
+    """Run a command that should succeed, or raise its error."""
+    result = CliRunner().invoke(app, ["--store", str(store), *map(str, arguments)], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def store(client: Client) -> str:
+    return client.url
+
+
+def test_the_main_job(nano_file: Path, events: Any, tmp_path: Path) -> None:
+    """Ingest, describe, query to a file, count, verify."""
+    store = tmp_path / "store"
+    assert (
+        "version 1, 1,500 events of 1 file added"
+        in run(store, "ingest", "dy", nano_file, "-c", "*Muon*,MET_*", "--codec", "zstd").stdout
+    )
+    assert "Muon (" in run(store, "describe", "dy").stdout
+    asked = ["query", "dy", "-c", "Muon_*,MET_pt", "--cut", "nMuon >= 2", "-o", tmp_path / "skim.parquet"]
+    result = run(store, *asked)
+    arrays = events.arrays(["nMuon", "MET_pt", "Muon_pt"])
+    assert f"{np.count_nonzero(arrays.nMuon >= 2):,} events in" in result.stderr
+    assert "1 of 1 done" in result.stderr
+    assert ak.array_equal(ak.from_parquet(tmp_path / "skim.parquet").MET_pt, arrays.MET_pt[arrays.nMuon >= 2])
+    assert int(run(store, "count", "dy", "--cut", "MET_pt > 40").stdout) == np.count_nonzero(
+        arrays.MET_pt > 40
+    )
+    assert "all good" in run(store, "verify", "dy").stdout
+
+
+def test_describe_shows_columns_with_types_and_titles(
+    store: str, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long groups of bits are one line, unless all are asked for."""
+    monkeypatch.setattr("skyhook_client.display.GROUP_SHOWN_MAX", 4)
+    text = run(store, "describe", "dy").stdout
+    assert "counted by nMuon" in text
+    assert any(line.split()[:4] == ["Muon_pt", "var", "*", "float32"] for line in text.splitlines())
+    assert events["MET_pt"].title in text
+    assert "1,500 in" in text
+    assert "ROOT file" in text
+    assert "HLT_IsoMu27 " not in text
+    assert "HLT_IsoMu27 " in run(store, "describe", "dy", "--all").stdout
+
+
+def test_query_without_a_file_shows_the_first_events(store: str) -> None:
+    """With the report on the other stream."""
+    result = run(store, "query", "dy", "-c", "event,MET_pt", "--cut", "MET_pt > 20", "-n", "3")
+    assert len(result.stdout.splitlines()) == 3
+    assert result.stdout.startswith("[{event: ")
+    assert "1,500 in" not in result.stdout
+    assert "left after MET_pt > 20" in result.stderr
+
+
+def test_definitions_thinning_and_fill_are_understood(store: str, tmp_path: Path) -> None:
+    options = [
+        "-d",
+        "ht = sum(Jet_pt)",
+        "-d",
+        "big = ht >= 100",
+        "--objects",
+        "Jet: pt > 30",
+        "--fill",
+        "HLT_IsoMu24 = false",
+    ]
+    run(store, "query", "dy", "-c", "Jet_pt,ht,big,HLT_IsoMu24", *options, "-o", tmp_path / "x.arrow")
+    found = skyhook_casa.connect(store).query(
+        "dy", "Jet_pt,ht,big", define={"ht": "sum(Jet_pt)", "big": "ht >= 100"}, objects={"Jet": "pt > 30"}
+    )
+    import pyarrow as pa
+
+    with pa.ipc.open_file(tmp_path / "x.arrow") as file:
+        assert file.read_all().select(["Jet_pt", "ht", "big"]).equals(found.to_arrow())
+    assert int(run(store, "count", "dy", "--cut", "big", "-d", "big = sum(Jet_pt) > 100").stdout) > 0
+
+
+def test_explain_says_what_would_be_read(store: str) -> None:
+    text = run(store, "explain", "dy", "-c", "Muon_pt", "--cut", "MET_pt > 3").stdout
+    assert "for the cut       MET_pt" in text
+    assert "in this process" in text
+
+
+@pytest.mark.parametrize("command", ["datasets", "list"])
+def test_datasets_are_listed(store: str, command: str) -> None:
+    assert run(store, command).stdout.startswith("dy  version   1 ")
+
+
+def test_an_empty_store_has_no_datasets(tmp_path: Path) -> None:
+    result = run(tmp_path / "none", "datasets")
+    assert (result.stdout, result.stderr) == ("", "no datasets yet\n")
+
+
+def test_dropping_asks_first(tmp_path: Path) -> None:
+    """What is forgotten is gone with the next gc."""
+    store = tmp_path / "store"
+    run(store, "ingest", "x", write_root(tmp_path / "a.root"))
+    assert run(store, "drop", "x", stdin="n\n").exit_code == 1
+    assert run(store, "datasets").stdout
+    run(store, "drop", "x", "--yes")
+    assert "would remove 1 object," in run(store, "gc", "--dry-run", "--grace-hours", "0").stdout
+    assert "removed 1 object," in run(store, "gc", "--grace-hours", "0").stdout
+
+
+def test_replacing_makes_a_version_of_the_new_files_only(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(store, "ingest", "x", write_root(tmp_path / "a.root", events=10, seed=1))
+    run(store, "ingest", "x", write_root(tmp_path / "b.root", events=20, seed=2), "--replace")
+    assert run(store, "count", "x").stdout == "20\n"
+    assert run(store, "count", "x", "--version", "1").stdout == "10\n"
+
+
+def test_verify_fails_if_an_object_is_bad(tmp_path: Path) -> None:
+    """Scripts see it by the exit code."""
+    store = tmp_path / "store"
+    run(store, "ingest", "x", write_root(tmp_path / "a.root"))
+    (path,) = (store / "objects").rglob("*/*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    result = run(store, "verify", "x")
+    assert result.exit_code == 1
+    assert "1 bad" in result.stdout
+    assert path.name in result.stderr
+
+
+def test_a_sample_can_be_made(tmp_path: Path) -> None:
+    """One file, or a folder of several."""
+    assert "10 events" in run(tmp_path, "make-nanoaod", tmp_path / "a.root", "-n", "10").stdout
+    run(tmp_path, "make-nanoaod", tmp_path / "many", "-n", "10", "--files", "2", "--data")
+    assert len(list((tmp_path / "many").iterdir())) == 2
+    with uproot.open(tmp_path / "a.root") as file:
+        assert file["Events"].num_entries == 10
+    with pytest.raises(SkyhookError, match=r"2 files do not go into 'a.root'"):
+        run(tmp_path, "make-nanoaod", tmp_path / "a.root", "--files", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["query", "dyy"], "no dataset 'dyy'; did you mean 'dy'"),
+        (["query", "dy", "-c", "Muon_ptt"], "did you mean 'Muon_pt'"),
+        (["count", "dy", "--cut", "MET_pt >"], r"\^"),
+        (["query", "dy", "-d", "ht"], "--define 'ht' is not of the form 'name = …'"),
+        (["query", "dy", "-d", "a=1", "-d", "a=2"], "names 'a' twice"),
+        (["query", "dy", "--objects", "Jet pt"], "--objects 'Jet pt' is not of the form 'name : …'"),
+        (["query", "dy", "--fill", "MET_pt = much"], "--fill gives 'much'"),
+        (["query", "dy", "-o", "x.doc"], "does not end in"),
+    ],
+)
+def test_a_mistake_is_explained(store: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(SkyhookError, match=message):
+        run(store, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["query"], ["query", "dy", "--limit", "-1"], ["nonsense"]])
+def test_wrong_usage_is_exit_code_2(store: str, arguments: list[str]) -> None:
+    assert run(store, *arguments).exit_code == 2
+
+
+def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
+    """And piped output holds no progress bar."""
+    command = [sys.executable, "-m", "skyhook_casa.cli", "--store", str(tmp_path / "none"), "query", "dy"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("skyhook-casa: there are no datasets in ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version").stdout == f"skyhook-casa {skyhook_casa.__version__}\n"
