@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ PAGES = [
     *sorted((ROOT / "ceph_cls/doc").glob("*.md")),
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES_WITH_EXAMPLES = [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +29,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES_WITH_EXAMPLES, ids=lambda page: page.stem)
 def test_examples_of_a_page_run(
     page: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They run one after another, beside `nano_dy.root`; a page that does not connect has a `client`."""
     text = page.read_text()
     blocks = [(match.start(1), match.group(1)) for match in BLOCK.finditer(text)]
-    if not blocks:
-        pytest.skip("the page has no examples")
     monkeypatch.chdir(tmp_path)
     (tmp_path / sample.name).symlink_to(sample)
     names: dict[str, object] = {"__name__": "__page__"}
@@ -54,3 +55,16 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
     for target in targets:
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.slow
+def test_demo_draws_its_plots_and_can_run_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", ROOT / "docs/examples/demo.py", tmp_path, "2000"]
+
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    assert "2,000 in" in done.stdout
+    assert (tmp_path / "met.png").stat().st_size > 10_000
+    assert (tmp_path / "dimuon_mass.png").stat().st_size > 10_000
