@@ -91,9 +91,9 @@ def random_values(rng: np.random.Generator, dtype: str, n: int) -> np.ndarray[An
 
 
 @st.composite
-def tables(draw: Draw, n_events_max: int = 12) -> Table:
+def tables(draw: Draw) -> Table:
     """Draw a table: event values, two collections, two lists of their own with equal lengths."""
-    n_events = draw(st.integers(0, n_events_max))
+    n_events = draw(st.one_of(st.integers(0, 12), st.sampled_from([100, 700])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     columns: dict[str, Column] = {}
     lists = {
