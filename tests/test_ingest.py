@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import uproot
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ingest_helpers import SAMPLE_NAMES, assert_equal, by_uproot, read_back, sample, write_root
 
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.errors import AlreadyExists, IngestError, InvalidRequest, NotFound
-from skyhook_casa.ingest import IngestReport, RootFile, ingest
+from skyhook_casa.ingest import IngestReport, RootFile, baskets, ingest
 from skyhook_casa.schema import ListInfo
 from skyhook_casa.stores import DirectoryStore, MemoryStore, ObjectStore
 
@@ -166,6 +169,60 @@ def test_a_file_without_events_is_a_dataset_without_events(home: Home, tmp_path:
     version = home.catalog.version("dy")
     assert (report.events, version.events, version.partitions) == (0, 0, 0)
     assert home.catalog.column(version, "Muon_pt") is not None
+
+
+Tree = tuple[Path, dict[str, ak.Array]]
+
+
+@pytest.fixture(scope="module")
+def tree_of_baskets(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    path = write_root(tmp_path_factory.mktemp("tree") / "a.root", 100, basket=13)
+    return path, by_uproot(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_any_range_of_a_tree_reads(tree_of_baskets: Tree, data: st.DataObject) -> None:
+    """Ranges begin and end inside baskets, at their ends, and span several."""
+    path, expected = tree_of_baskets
+    start = data.draw(st.integers(0, 100))
+    stop = data.draw(st.integers(start, 100))
+
+    with RootFile(str(path)) as file:
+        arrays = file.events().read(start, stop)
+
+    for name in ("MET_pt", "HLT_mu"):
+        assert arrays[name].tolist() == expected[name][start:stop].tolist()
+    for name in ("Muon_pt", "Muon_charge", "Muon_tight"):
+        lists = ak.unflatten(arrays[name], np.diff(arrays["Muon#"]))
+        assert lists.tolist() == expected[name][start:stop].tolist()
+
+
+def test_baskets_without_entry_offsets_are_left_to_uproot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ROOT can leave them out; then only whole baskets can be cut by the counter alone."""
+    path = write_root(tmp_path / "a.root", 60, basket=20)
+    expected = by_uproot(path)
+    whole = baskets._basket
+    monkeypatch.setattr(baskets, "_basket", lambda *args: replace(whole(*args), entry_offsets=None))
+
+    with RootFile(str(path)) as file:
+        arrays = file.events().read(5, 45)
+
+    lists = ak.unflatten(arrays["Muon_pt"], np.diff(arrays["Muon#"]))
+    assert lists.tolist() == expected["Muon_pt"][5:45].tolist()
+
+
+def test_a_url_is_a_file_too(home: Home, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "a.root")
+    write_root(tmp_path / "b.root", 3, 2)
+
+    home.ingest(path.as_uri())
+    home.ingest((tmp_path / "*.root").as_uri().replace("%2A", "*"), "both")
+
+    assert_equal(home.read(), by_uproot(path))
+    assert home.catalog.version("both").events == 103
 
 
 # -- schema ---------------------------------------------------------------------------------

@@ -111,6 +111,12 @@ def read_plain(
     branches
         Each with the offsets of its lists over [start, stop), starting at 0; None for numbers.
 
+    Returns
+    -------
+    dict
+        Without the branches whose lists cannot be found inside a basket that is not read whole:
+        some files leave out where each entry begins.
+
     Raises
     ------
     IngestError
@@ -133,11 +139,16 @@ def read_plain(
                 f"a basket of branch {branch.name!r} has {basket.entries} entries, not {last - first}"
             )
         begin, end = max(first, start), min(last, stop)
-        out = arrays[branch.name]
+        out = arrays.get(branch.name)
+        if out is None:
+            continue
         if offsets is None:
             _copy(basket.data, branch, begin - first, out[begin - start : end - start])
             continue
         skip = _lead(basket, branch, begin - first)
+        if skip is None:
+            del arrays[branch.name]
+            continue
         mine = offsets[begin - start : end - start + 1]
         expected.check(basket, branch, begin - first, end - first, mine, skip)
         _copy(basket.data, branch, skip, out[mine[0] : mine[-1]])
@@ -212,12 +223,12 @@ def _copy(data: Array, branch: PlainBranch, skip: int, out: Array) -> None:
     out[:] = raw.view(branch.stored)
 
 
-def _lead(basket: Basket, branch: PlainBranch, entries: int) -> int:
-    """Return how many elements the first `entries` entries of a basket have."""
+def _lead(basket: Basket, branch: PlainBranch, entries: int) -> int | None:
+    """Return how many elements the first `entries` entries of a basket have; None if it does not say."""
     if entries == 0:
         return 0
     if basket.entry_offsets is None:
-        raise IngestError(f"branch {branch.name!r} does not say where entry {entries} of a basket begins")
+        return None
     return (int(basket.entry_offsets[entries]) - basket.key_bytes) // branch.stored.itemsize
 
 

@@ -38,8 +38,8 @@ class RootFile:
         with reading(path):
             self._directory: Any = uproot.open({path: None})
             self.uuid = str(self._directory.file.uuid)
-            self.bytes = int(self._directory.file.source.num_bytes)
             expected = int(self._directory.file.fEND)
+            self.bytes = int(self._directory.file.source.num_bytes or expected)
             self._trees: dict[str, str] = {
                 name: kind
                 for name, kind in self._directory.classnames(cycle=False).items()

@@ -89,8 +89,11 @@ class TreeSource:
         found: dict[str, Array | Jagged] = {}
         flat = read_plain(self._tree.file.source, plain, start, stop)
         for branch, mine in plain:
-            content = flat.pop(branch.name)
-            found[branch.name] = content if mine is None else Jagged(mine, content)
+            content = flat.pop(branch.name, None)
+            if content is None:
+                rest.append(branch.name)
+            else:
+                found[branch.name] = content if mine is None else Jagged(mine, content)
         for name, values in self._by_uproot(rest, start, stop).items():
             mine = offsets.get(self._known[name].counter or "")
             found[name] = values if mine is None else _agree(name, values, mine)
