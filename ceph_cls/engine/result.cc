@@ -113,6 +113,13 @@ void Result::AppendLists(int group, const int32_t* offsets, const int32_t* rows_
   }
 }
 
+void Result::AppendOffsets(int group, const uint8_t* offsets, int64_t n) {
+  int64_t* to =
+      reinterpret_cast<int64_t*>(groups[static_cast<size_t>(group)].Extend(8 * static_cast<size_t>(n)));
+  const int64_t shift = to[-1];
+  for (int64_t i = 0; i < n; ++i) to[i] = shift + Load<int64_t>(offsets + 8 * (i + 1));
+}
+
 void Result::Append(const Result& other) {
   if (&other == this) Invalid("a result cannot be joined to itself");
   if (other.columns.size() != columns.size() || other.groups.size() != groups.size() ||
@@ -131,10 +138,7 @@ void Result::Append(const Result& other) {
                            other.columns[i].n());
   }
   for (size_t g = 0; g < groups.size(); ++g) {
-    const int64_t* from = reinterpret_cast<const int64_t*>(other.groups[g].data());
-    int64_t* to = reinterpret_cast<int64_t*>(groups[g].Extend(8 * static_cast<size_t>(other.events)));
-    const int64_t shift = to[-1];
-    for (int64_t i = 0; i < other.events; ++i) to[i] = shift + from[i + 1];
+    AppendOffsets(static_cast<int>(g), other.groups[g].data(), other.events);
   }
   copy(rows, other.rows);
   events += other.events;

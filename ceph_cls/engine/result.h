@@ -75,6 +75,8 @@ class Result {
   void AppendLists(int group, const int32_t* offsets, int64_t n);
   // Adds lists number `rows` of `offsets`.
   void AppendLists(int group, const int32_t* offsets, const int32_t* rows, int64_t n);
+  // Adds n lists from int64 offsets (n + 1 of them, from 0), as a result has them; need not be aligned.
+  void AppendOffsets(int group, const uint8_t* offsets, int64_t n);
   void Append(const Result& other);
   int64_t nbytes() const;
 

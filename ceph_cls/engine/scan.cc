@@ -1,7 +1,6 @@
 #include "scan.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 
 #include "kernels.h"
@@ -30,6 +29,7 @@ Scan::Scan(const Program& program, const ObjectPlace& place, const ScanLimits& l
       place.directory_bytes > kObjectBytesMax) {
     Invalid("the cursor or the directory's place is out of range");
   }
+  deadline_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(limits.milliseconds_max);
   CheckResult();
   report_.passed.resize(program.terms.size());
   std::vector<int32_t> roots = program.terms;
@@ -206,6 +206,12 @@ Scan::Step Scan::RunChunks() {
     first_row_ = 0;
     counted_ = cut_done_ = false;
     term_ = 0;
+    if (limits_.milliseconds_max > 0 && chunk_ < header_.n_chunks &&
+        std::chrono::steady_clock::now() >= deadline_) {
+      cursor_ = int64_t{chunk_} << 32;
+      result_.report.Add(report_);
+      return Step::kPaused;
+    }
   }
   result_.report.Add(report_);
   return Step::kDone;

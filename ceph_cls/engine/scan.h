@@ -9,6 +9,7 @@
 // after the other while events are left, and last the output columns of chunks with events left.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -33,7 +34,8 @@ struct ScanLimits {
   int64_t cursor = 0;  // where to go on: what cursor() of the last scan was
   int64_t events_max = -1;
   int64_t bytes_max = -1;
-  uint64_t lookahead_bytes = 0;  // of later chunks to ask for together
+  uint64_t lookahead_bytes = 0;   // of later chunks to ask for together
+  uint32_t milliseconds_max = 0;  // 0 for no limit; looked at after each chunk
 };
 
 class Scan {
@@ -148,6 +150,7 @@ class Scan {
   std::vector<uint8_t> mask_;
   int64_t block_rows_ = kBlockRows;
   int64_t cursor_ = -1;
+  std::chrono::steady_clock::time_point deadline_;
   int64_t events_at_start_ = 0;
   int64_t bytes_at_start_ = 0;
 };

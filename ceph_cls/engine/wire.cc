@@ -1,0 +1,252 @@
+#include "wire.h"
+
+#include <algorithm>
+
+namespace skyhook {
+namespace {
+
+constexpr size_t kRequestHeaderBytes = 80;
+constexpr size_t kReplyHeaderBytes = 128;
+constexpr size_t kColumnBytes = 24;
+constexpr uint64_t kAlignment = 64;
+
+uint64_t Aligned(uint64_t at) { return (at + kAlignment - 1) & ~(kAlignment - 1); }
+
+template <typename T>
+void Store(std::vector<uint8_t>* to, size_t at, T value) {
+  std::memcpy(to->data() + at, &value, sizeof(T));
+}
+
+void StoreBytes(std::vector<uint8_t>* to, uint64_t at, const void* from, size_t size) {
+  if (size > 0) std::memcpy(to->data() + at, from, size);
+}
+
+// Reads fields and buffers of a frame, none past its end.
+class FrameReader {
+ public:
+  explicit FrameReader(Bytes frame) : frame_(frame) {}
+  template <typename T>
+  T At(uint64_t at) const {
+    return Load<T>(Range(at, sizeof(T)).data());
+  }
+  Bytes Range(uint64_t at, uint64_t size) const {
+    if (at > frame_.size() || size > frame_.size() - at) Corrupt("the answer is cut short");
+    return frame_.subspan(at, size);
+  }
+  // The next aligned buffer.
+  Bytes Next(uint64_t size) {
+    const uint64_t at = Aligned(next_);
+    const Bytes bytes = Range(at, size);
+    next_ = at + size;
+    return bytes;
+  }
+  void SkipTo(uint64_t at) { next_ = at; }
+
+ private:
+  Bytes frame_;
+  uint64_t next_ = 0;
+};
+
+void Append(GrowingBuffer* to, Bytes from) {
+  if (!from.empty()) std::memcpy(to->Extend(from.size()), from.data(), from.size());
+}
+
+}  // namespace
+
+ScanRequest DecodeRequest(Bytes data) {
+  if (data.size() > kRequestBytesMax) {
+    throw Error(Kind::kResourceExhausted,
+                "the request has " + std::to_string(data.size()) + " bytes; 1 MiB are allowed");
+  }
+  if (data.size() < kRequestHeaderBytes || std::memcmp(data.data(), "SKYSCAN1", 8) != 0)
+    Invalid("this is no scan request");
+  const uint8_t* at = data.data();
+  const uint32_t version = Load<uint32_t>(at + 8);
+  if (version != kWireVersion) {
+    Invalid("request version " + std::to_string(version) + "; this engine speaks version " +
+            std::to_string(kWireVersion));
+  }
+  ScanRequest request;
+  request.keep_rows = (Load<uint32_t>(at + 12) & 1) != 0;
+  request.place = {Load<uint64_t>(at + 16), Load<uint64_t>(at + 24), Load<int64_t>(at + 32)};
+  request.limits.cursor = Load<int64_t>(at + 40);
+  request.limits.events_max = Load<int64_t>(at + 48);
+  const int64_t bytes_max = Load<int64_t>(at + 56);
+  request.limits.bytes_max = bytes_max < 0 ? kReplyBytesMax : std::min(bytes_max, kReplyBytesMax);
+  request.limits.milliseconds_max = std::min(Load<uint32_t>(at + 64), kMillisecondsMax);
+  const uint64_t outputs = Load<uint32_t>(at + 68);
+  const uint64_t program_bytes = Load<uint32_t>(at + 72);
+  if (outputs > kColumnsMax || data.size() != kRequestHeaderBytes + outputs * 4 + program_bytes) {
+    Invalid("the request's length contradicts its header");
+  }
+  at += kRequestHeaderBytes;
+  for (uint64_t i = 0; i < outputs; ++i, at += 4) {
+    if (at[0] >= kDTypes) Invalid("an output has an unknown dtype");
+    request.dtypes.push_back(static_cast<DType>(at[0]));
+    request.groups.push_back(Load<int16_t>(at + 2));
+  }
+  request.program = {at, program_bytes};
+  return request;
+}
+
+std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
+  const size_t n_terms = result.report.passed.size(), n_columns = result.columns.size();
+  uint64_t size = kReplyHeaderBytes + 8 * n_terms + kColumnBytes * n_columns;
+  const auto add = [&size](uint64_t bytes) { size = Aligned(size) + bytes; };
+  add(result.rows.size());
+  for (const GrowingBuffer& group : result.groups) add(group.size());
+  for (const ResultColumn& column : result.columns) {
+    add(column.values.size());
+    add(column.valid.size());
+  }
+  std::vector<uint8_t> frame(size);
+  std::memcpy(frame.data(), "SKYANSW1", 8);
+  Store(&frame, 8, kWireVersion);
+  Store(&frame, 12, uint32_t{0});
+  Store(&frame, 16, cursor);
+  Store(&frame, 24, result.events);
+  Store(&frame, 32, static_cast<uint32_t>(n_columns));
+  Store(&frame, 36, static_cast<uint32_t>(result.groups.size()));
+  Store(&frame, 40, static_cast<uint32_t>(n_terms));
+  Store(&frame, 44, uint32_t{result.keep_rows});
+  const ScanReport& report = result.report;
+  const int64_t counts[] = {report.events_in,     report.events_out, report.chunks,
+                            report.chunks_pruned, report.bytes_read, report.bytes_total};
+  for (size_t i = 0; i < 6; ++i) Store(&frame, 48 + 8 * i, counts[i]);
+  Store(&frame, 96, report.seconds_read);
+  Store(&frame, 104, report.seconds_compute);
+  uint64_t at = kReplyHeaderBytes;
+  for (int64_t passed : report.passed) {
+    Store(&frame, at, passed);
+    at += 8;
+  }
+  for (const ResultColumn& column : result.columns) {
+    frame[at] = static_cast<uint8_t>(column.dtype);
+    frame[at + 1] = column.has_valid;
+    Store(&frame, at + 4, static_cast<int32_t>(column.group));
+    Store(&frame, at + 8, uint64_t{column.values.size()});
+    Store(&frame, at + 16, uint64_t{column.valid.size()});
+    at += kColumnBytes;
+  }
+  const auto put = [&](const GrowingBuffer& buffer) {
+    at = Aligned(at);
+    StoreBytes(&frame, at, buffer.data(), buffer.size());
+    at += buffer.size();
+  };
+  put(result.rows);
+  for (const GrowingBuffer& group : result.groups) put(group);
+  for (const ResultColumn& column : result.columns) {
+    put(column.values);
+    put(column.valid);
+  }
+  return frame;
+}
+
+std::vector<uint8_t> EncodeError(Kind kind, const std::string& message) {
+  std::vector<uint8_t> frame(kReplyHeaderBytes + message.size());
+  std::memcpy(frame.data(), "SKYANSW1", 8);
+  Store(&frame, 8, kWireVersion);
+  Store(&frame, 12, static_cast<uint32_t>(kind) + 1);
+  StoreBytes(&frame, kReplyHeaderBytes, message.data(), message.size());
+  return frame;
+}
+
+int64_t AppendReply(Bytes frame, Result* result) {
+  FrameReader reader(frame);
+  if (std::memcmp(reader.Range(0, kReplyHeaderBytes).data(), "SKYANSW1", 8) != 0)
+    Corrupt("this is no answer to a scan");
+  if (reader.At<uint32_t>(8) != kWireVersion) Invalid("the answer is of another version");
+  if (const uint32_t kind = reader.At<uint32_t>(12); kind != 0) {
+    const Bytes text = frame.subspan(kReplyHeaderBytes);
+    if (kind > static_cast<uint32_t>(Kind::kStore) + 1) Corrupt("the answer tells of an unknown error");
+    throw Error(static_cast<Kind>(kind - 1), std::string(text.begin(), text.end()));
+  }
+  const int64_t events = reader.At<int64_t>(24);
+  const uint64_t n_columns = reader.At<uint32_t>(32), n_groups = reader.At<uint32_t>(36);
+  const uint64_t n_terms = reader.At<uint32_t>(40);
+  const bool keep_rows = reader.At<uint32_t>(44) != 0;
+  if (n_columns != result->columns.size() || n_groups != result->groups.size() ||
+      keep_rows != result->keep_rows || events < 0 || events > (int64_t{1} << 32) || n_terms > kNodesMax) {
+    Corrupt("the answer does not fit the question");
+  }
+  ScanReport report;
+  int64_t* const counts[] = {&report.events_in,     &report.events_out, &report.chunks,
+                             &report.chunks_pruned, &report.bytes_read, &report.bytes_total};
+  for (size_t i = 0; i < 6; ++i) *counts[i] = reader.At<int64_t>(48 + 8 * i);
+  report.seconds_read = reader.At<double>(96);
+  report.seconds_compute = reader.At<double>(104);
+  for (uint64_t i = 0; i < n_terms; ++i)
+    report.passed.push_back(reader.At<int64_t>(kReplyHeaderBytes + 8 * i));
+  const uint64_t table = kReplyHeaderBytes + 8 * n_terms;
+  const auto entry = [&](uint64_t i) { return table + i * kColumnBytes; };
+  reader.SkipTo(entry(n_columns));
+
+  // Everything is checked before anything is appended.
+  const uint64_t n_events = static_cast<uint64_t>(events);
+  const Bytes rows = reader.Next(keep_rows ? 8 * n_events : 0);
+  std::vector<Bytes> offsets;
+  for (uint64_t g = 0; g < n_groups; ++g) {
+    offsets.push_back(reader.Next(8 * (n_events + 1)));
+    for (uint64_t i = 0; i < n_events; ++i) {
+      if (Load<int64_t>(offsets[g].data() + 8 * i + 8) < Load<int64_t>(offsets[g].data() + 8 * i)) {
+        Corrupt("the answer's offsets fall");
+      }
+    }
+    if (Load<int64_t>(offsets[g].data()) != 0) Corrupt("the answer's offsets do not begin at 0");
+  }
+  std::vector<Bytes> values, valid;
+  for (uint64_t i = 0; i < n_columns; ++i) {
+    const ResultColumn& column = result->columns[i];
+    values.push_back(reader.Next(reader.At<uint64_t>(entry(i) + 8)));
+    valid.push_back(reader.Next(reader.At<uint64_t>(entry(i) + 16)));
+    const bool has_valid = reader.At<uint8_t>(entry(i) + 1) != 0;
+    const uint64_t n = column.group < 0
+                           ? n_events
+                           : static_cast<uint64_t>(Load<int64_t>(
+                                 offsets[static_cast<size_t>(column.group)].data() + 8 * n_events));
+    if (reader.At<uint8_t>(entry(i)) != static_cast<uint8_t>(column.dtype) ||
+        reader.At<int32_t>(entry(i) + 4) != column.group || n > frame.size() ||
+        values[i].size() != n * SizeOf(column.dtype) || valid[i].size() != (has_valid ? n : 0)) {
+      Corrupt("the answer's columns do not fit the question");
+    }
+  }
+  Append(&result->rows, rows);
+  for (uint64_t g = 0; g < n_groups; ++g)
+    result->AppendOffsets(static_cast<int>(g), offsets[g].data(), events);
+  for (uint64_t i = 0; i < n_columns; ++i) {
+    ResultColumn& column = result->columns[i];
+    Append(&column.values, values[i]);
+    const bool has_valid = reader.At<uint8_t>(entry(i) + 1) != 0;
+    column.AppendValid(has_valid ? valid[i].data() : nullptr,
+                       static_cast<int64_t>(values[i].size() / SizeOf(column.dtype)));
+  }
+  result->events += events;
+  result->report.Add(report);
+  return reader.At<int64_t>(16);
+}
+
+std::vector<uint8_t> AnswerRequest(Bytes data, ReadRange read, void* context) noexcept {
+  try {
+    try {
+      const ScanRequest request = DecodeRequest(data);
+      const Program program = DecodeProgram(request.program);
+      Result result(request.dtypes, request.groups, request.keep_rows);
+      Scan scan(program, request.place, request.limits, &result);
+      Scan::Step step;
+      while ((step = scan.Advance()) == Scan::Step::kNeed) {
+        for (size_t i = 0; i < scan.needs().size(); ++i) read(context, scan.needs()[i], scan.Place(i));
+      }
+      return EncodeReply(result, step == Scan::Step::kPaused ? scan.cursor() : -1);
+    } catch (const Error& error) {
+      return EncodeError(error.kind(), error.what());
+    } catch (const std::bad_alloc&) {
+      return EncodeError(Kind::kResourceExhausted, "the server has no memory left for this scan");
+    } catch (const std::exception& error) {
+      return EncodeError(Kind::kInvalidRequest, error.what());
+    }
+  } catch (...) {
+    return {};  // not even the error could be written
+  }
+}
+
+}  // namespace skyhook
