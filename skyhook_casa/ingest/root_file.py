@@ -200,10 +200,12 @@ def reading(path: str) -> Iterator[None]:
     """Turn whatever uproot or a decompressor raises over a bad file into `IngestError`."""
     try:
         yield
-    except (SkyhookError, MemoryError) as error:
+    except SkyhookError as error:
         if isinstance(error, IngestError) and path not in str(error):
             raise IngestError(f"{path}: {error}") from error
         raise
+    except MemoryError as error:
+        raise IngestError(f"{path} cannot be read: there is no memory for what it says it holds") from error
     except FileNotFoundError as error:
         raise IngestError(f"no file {path}") from error
     except Exception as error:
