@@ -11,6 +11,7 @@ import pytest
 
 import skyhook_casa
 from skyhook_casa.nanoaod import make_nanoaod
+from skyhook_casa.program import OPS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -68,3 +69,11 @@ def test_demo_draws_its_plots_and_can_run_again(tmp_path: Path) -> None:
     assert "2,000 in" in done.stdout
     assert (tmp_path / "met.png").stat().st_size > 10_000
     assert (tmp_path / "dimuon_mass.png").stat().st_size > 10_000
+
+
+def test_document_of_programs_names_every_operation_by_its_code() -> None:
+    text = (ROOT / "ceph_cls/doc/program.md").read_text().partition("## 3.")[2]
+
+    table = re.findall(r"\| (\d+) \| (\w+)", text) + re.findall(r"\| (\d+) (\w+)", text)
+
+    assert {name: int(code) for code, name in table} == OPS
