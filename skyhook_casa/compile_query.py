@@ -74,8 +74,6 @@ def compile_query(
     ------
     ExpressionError
         If the cut, a definition or a thinning condition cannot be parsed or typed.
-    NotFound
-        If a collection to thin is not there.
     """
     if absent is None:
         builder = ProgramBuilder()
@@ -87,6 +85,21 @@ def compile_query(
     return Compiled(builder, terms, [node for node, _ in pairs], tuple(output for _, output in pairs))
 
 
+def check_thinning(names: DatasetNames, query: Query) -> None:
+    """Refuse thinning that cannot be compiled, whether or not its collection is delivered.
+
+    Raises
+    ------
+    ExpressionError
+        If a condition cannot be parsed or typed.
+    NotFound
+        If a collection is not there.
+    """
+    for collection, text in query.objects:
+        list_named(names, collection)
+        compile_thinning(ProgramBuilder(), names, collection, text)
+
+
 class _Compiler:
     """Builds the outputs of one program."""
 
@@ -96,11 +109,9 @@ class _Compiler:
         self._defined = dict(query.define)
         self._groups: dict[int, int] = {}
         """Output axis number of each axis node."""
+        self._conditions = dict(query.objects)
         self._thinned: dict[str, int] = {}
-        """Filtered axis of each list to thin."""
-        for collection, text in query.objects:
-            list_named(names, collection)
-            self._thinned[collection] = compile_thinning(builder, names, collection, text)
+        """Filtered axis of each list to thin, of those met."""
 
     def output(self, target: Column | str) -> tuple[int, Output]:
         """Return the node that a column of the answer is, and what to say of it."""
@@ -109,8 +120,8 @@ class _Compiler:
     def _stored(self, column: Column) -> tuple[int, Output]:
         info = self._names.list_of(column)
         node = self._builder.load(column, info)
-        if info is not None and info.name in self._thinned:
-            kept = self._thinned[info.name]
+        if info is not None and info.name in self._conditions:
+            kept = self._kept(info.name)
             if column.counts is not None:
                 node = self._builder.cast(self._builder.count(kept), column.dtype)
             else:
@@ -123,17 +134,17 @@ class _Compiler:
 
     def _remapped(self, node: int, column: Column) -> int:
         """Return `node`, or where it counts elements of a thinned list, the numbers they have then."""
-        if not self._thinned or column.list is None or "Idx" not in column.name:
+        if not self._conditions or column.list is None or "Idx" not in column.name:
             return node
-        target = index_target(column.name, dict.fromkeys([column.list, *self._thinned]))
-        if target not in self._thinned:
+        target = index_target(column.name, dict.fromkeys([column.list, *self._conditions]))
+        if target not in self._conditions:
             return node
         if not column.dtype.startswith("int"):
             raise InvalidRequest(
-                f"{column.name} points into {target}, but as {column.dtype} it cannot say −1 where that is gone; "
-                f"leave it out of the columns"
+                f"{column.name} points into {target}, but as {column.dtype} it cannot say −1 where that "
+                f"is gone; leave it out of the columns"
             )
-        return self._builder.remap(node, self._thinned[target])
+        return self._builder.remap(node, self._kept(target))
 
     def _derived(self, name: str) -> tuple[int, Output]:
         value = compile_value(self._builder, self._names, name, self._defined)
@@ -141,14 +152,21 @@ class _Compiler:
         if value.axis == EVENT:
             return value.node, Output(name, value.dtype, None, optional=value.optional, title=title)
         node, axis = value.node, value.axis
-        if value.list in self._thinned:
-            axis = self._thinned[value.list]
+        if value.list in self._conditions:
+            axis = self._kept(value.list)
             node = self._builder.take(node, axis)
         info = None if value.list is None else self._names.list_info(value.list)
         in_collection = info is not None and info.collection and name.startswith(info.name + "_")
         list_name = info.name if in_collection and info is not None else name
         group = self._group(axis)
         return node, Output(name, value.dtype, group, list_name, in_collection, None, value.optional, title)
+
+    def _kept(self, list_name: str) -> int:
+        """Return the filtered axis of a list to thin."""
+        if list_name not in self._thinned:
+            text = self._conditions[list_name]
+            self._thinned[list_name] = compile_thinning(self._builder, self._names, list_name, text)
+        return self._thinned[list_name]
 
     def _group(self, axis: int) -> int:
         return self._groups.setdefault(axis, len(self._groups))

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from .catalog import Catalog, DatasetVersion, Partition
-from .compile_query import Absent, Output, compile_query
+from .compile_query import Absent, Output, check_thinning, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
 from .expression import mentioned_names
 from .program import StoredColumn
@@ -42,6 +42,7 @@ class Plan:
         self._names = DatasetNames(catalog, self.version)
         self._names.prefetch(_plain_names(query))
         self._targets: Sequence[Column | str] = resolve_columns(self._names, query)
+        check_thinning(self._names, query)
         self._compiled = compile_query(self._names, query, self._targets)
         self._programs: dict[int, bytes] = {}
         self._hints: dict[int, dict[str, int]] = {}

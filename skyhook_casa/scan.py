@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from . import _engine
 from .batch import Batch
@@ -20,6 +20,7 @@ from .feed import Feed
 from .plan import Plan
 from .progress import Progress
 from .report import Report
+from .shares import Shares
 from .stores import ByteRange, ObjectStore
 
 BATCH_BYTES: Final = 2 << 20
@@ -30,8 +31,12 @@ WINDOW_BYTES: Final = 32 << 20
 """About how much each thread of a stream holds ready."""
 GAP_BYTES: Final = 64 << 10
 """Ranges closer than this are read as one."""
+NO_LIMIT: Final = -1
+"""Of events or bytes, for the engine."""
 READ_BYTES_MAX: Final = 8 << 20
 """Longest range that is made by joining ranges."""
+
+T = TypeVar("T")
 
 
 class Scan:
@@ -83,15 +88,12 @@ class Scan:
         SkyhookError
             If any part fails: an answer is whole or is none.
         """
-        blocks = [self._parts] if self.plan.query.limit is not None else _blocks(self._parts, self.threads)
-        if len(blocks) <= 1:
-            results = [self._run_block(block) for block in blocks]
+        if self.plan.query.limit is None:
+            whole = self._collect_shares()
         else:
-            with ThreadPoolExecutor(len(blocks), "scan") as pool:
-                results = self._all([pool.submit(self._run_block, block) for block in blocks])
-        whole = results[0] if results else self._result()
-        for result in results[1:]:
-            whole.append(result)
+            whole = self._result()
+            for piece in self._run_in_order(self._parts, NO_LIMIT):
+                whole.append(piece)
         self._finish(whole)
         return Batch.of(self.plan.outputs, whole, self._rows)
 
@@ -127,24 +129,41 @@ class Scan:
             yield from self._batch(whole).pieces(batch_bytes)
 
     # -- parts ------------------------------------------------------------------------------
-    def _run_block(self, parts: Sequence[Partition]) -> _engine.Result:
-        """Return the answer of contiguous parts."""
+    def _collect_shares(self) -> _engine.Result:
+        """Return the whole answer, made by threads that each begin with a share of the parts."""
+        shares = Shares(self._parts, self.threads)
+        if len(shares) > 1:
+            with ThreadPoolExecutor(len(shares), "scan") as pool:
+                tasks = [pool.submit(self._run_share, shares, number) for number in range(len(shares))]
+                made = [one for found in self._all(tasks) for one in found]
+        else:
+            made = self._run_share(shares, 0) if len(shares) else []
+        in_order = [result for _, _, result in sorted(made, key=lambda one: one[:2])] or [self._result()]
+        for result in in_order[1:]:
+            in_order[0].append(result)
+        return in_order[0]
+
+    def _run_share(self, shares: Shares, number: int) -> list[tuple[int, int, _engine.Result]]:
+        """Work through a share, then help others; return (share, first part, result)."""
         worker = _Worker(self.plan, self.store)
-        result = self._result()
-        limit = self.plan.query.limit
-        for part in parts:
-            if self._stop.is_set() or (limit is not None and result.events >= limit):
-                break
-            left = -1 if limit is None else limit - result.events
-            before = _chunks(result)
-            cursor = 0
-            while cursor >= 0 and (limit is None or left > 0):
-                cursor = worker.run(part, result, cursor, left)
-                left = -1 if limit is None else limit - result.events
-            if cursor < 0:
-                after = _chunks(result)
-                self._done(part, after[0] - before[0] == after[1] - before[1])
-        return result
+        own = self._result()
+        made = [(number, -1, own)]
+        while not self._stop.is_set() and (part := shares.next(number)) is not None:
+            self._run_part(worker, part, own)
+        while not self._stop.is_set() and (stolen := shares.steal()) is not None:
+            share, part = stolen
+            made.append((share, part.index, self._result()))
+            self._run_part(worker, part, made[-1][2])
+        return made
+
+    def _run_part(self, worker: _Worker, part: Partition, result: _engine.Result) -> None:
+        """Add a whole part to a result."""
+        before = _chunks(result)
+        cursor = 0
+        while cursor >= 0:
+            cursor = worker.run(part, result, cursor)
+        after = _chunks(result)
+        self._done(part, after[0] - before[0] == after[1] - before[1])
 
     def _pieces(self, piece_bytes: int) -> Iterator[_engine.Result]:
         """Yield the answer in small results, in dataset order."""
@@ -175,7 +194,9 @@ class Scan:
             cursor, pruned = 0, True
             while cursor >= 0 and (limit is None or found < limit):
                 result = self._result()
-                cursor = worker.run(part, result, cursor, -1 if limit is None else limit - found, piece_bytes)
+                cursor = worker.run(
+                    part, result, cursor, NO_LIMIT if limit is None else limit - found, piece_bytes
+                )
                 found += result.events
                 chunks, chunks_pruned = _chunks(result)
                 pruned = pruned and chunks == chunks_pruned
@@ -195,7 +216,7 @@ class Scan:
         else:
             to.end()
 
-    def _all(self, futures: list[Future[_engine.Result]]) -> list[_engine.Result]:
+    def _all(self, futures: list[Future[T]]) -> list[T]:
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -253,8 +274,8 @@ class _Worker:
         part: Partition,
         result: _engine.Result,
         cursor: int = 0,
-        events_max: int = -1,
-        bytes_max: int = -1,
+        events_max: int = NO_LIMIT,
+        bytes_max: int = NO_LIMIT,
     ) -> int:
         """Add events of `part` to `result`; return where to go on, or −1 when it is finished.
 
@@ -324,14 +345,3 @@ def _chunks(result: _engine.Result) -> tuple[int, int]:
     """Return the chunks that a result's scans met, and those ruled out."""
     counts = result.report()
     return counts["chunks"], counts["chunks_pruned"]
-
-
-def _blocks(parts: Sequence[Partition], count: int) -> list[list[Partition]]:
-    """Return `parts` as at most `count` contiguous blocks of about equal numbers of events."""
-    total = sum(part.events for part in parts)
-    blocks: dict[int, list[Partition]] = {}
-    seen = 0
-    for part in parts:
-        blocks.setdefault((2 * seen + part.events) * count // (2 * total), []).append(part)
-        seen += part.events
-    return list(blocks.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
 from skyhook_casa.feed import Feed
-from skyhook_casa.scan import GAP_BYTES, READ_BYTES_MAX, RangeReader, _blocks, join_ranges
+from skyhook_casa.scan import GAP_BYTES, READ_BYTES_MAX, RangeReader, join_ranges
+from skyhook_casa.shares import Shares, blocks
 from skyhook_casa.stores import MemoryStore
 
 RANGES = st.lists(
@@ -45,18 +47,43 @@ def test_every_range_gets_its_bytes(ranges: list[tuple[int, int]]) -> None:
     assert [bytes(view) for view in found] == [data[start:stop] for start, stop in ranges]
 
 
+def make_parts(events: list[int]) -> list[Partition]:
+    info = ObjectInfo("ab", 1, 0, 0, 1)
+    file = FileInfo("a", "u", "t", 1, 1)
+    return [Partition(n, 0, size, info, file, 0, size) for n, size in enumerate(events)]
+
+
 @given(st.lists(st.integers(1, 1000), max_size=30), st.integers(1, 8))
 def test_blocks_are_contiguous_and_even(events: list[int], count: int) -> None:
     """Each differs from an even share by one part at most."""
-    info = ObjectInfo("ab", 1, 0, 0, 1)
-    file = FileInfo("a", "u", "t", 1, 1)
-    parts = [Partition(n, 0, size, info, file, 0, size) for n, size in enumerate(events)]
-    blocks = _blocks(parts, count)
-    assert [part for block in blocks for part in block] == parts
-    assert all(blocks)
-    assert len(blocks) <= count
-    for block in blocks:
+    parts = make_parts(events)
+    found = blocks(parts, count)
+    assert [part for block in found for part in block] == parts
+    assert all(found)
+    assert len(found) <= count
+    for block in found:
         assert sum(part.events for part in block) <= sum(events) / count + max(events)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=20), st.integers(1, 5), st.randoms())
+def test_shares_give_each_part_once_and_keep_order(events: list[int], count: int, random: Any) -> None:
+    """Whoever works faster: own parts of a share, then stolen ones by number, are in dataset order."""
+    shares = Shares(make_parts(events), count)
+    taken: list[tuple[int, int, int]] = []
+    finished: set[int] = set()
+    while True:
+        worker = random.randrange(len(shares))
+        part = shares.next(worker) if worker not in finished else None
+        if part is not None:
+            taken.append((worker, -1, part.index))
+            continue
+        finished.add(worker)
+        stolen = shares.steal()
+        if stolen is not None:
+            taken.append((stolen[0], stolen[1].index, stolen[1].index))
+        elif len(finished) == len(shares):
+            break
+    assert [index for *_, index in sorted(taken, key=lambda one: one[:2])] == list(range(len(events)))
 
 
 @dataclass
