@@ -89,16 +89,16 @@ void Decoder::Inflate(Bytes frame, Codec codec, uint8_t* to, uint64_t size) {
   LZ4F_decompressOptions_t options{};
   options.stableDst = 1;
   uint64_t in = 0, out = 0;
-  while (in < frame.size()) {
+  size_t more = 1;  // 0 after the frame's end mark
+  while (in < frame.size() && more != 0) {
     size_t taken = frame.size() - in, made = size - out;
-    const size_t more = LZ4F_decompress(contexts_->lz4, to + out, &made, frame.data() + in, &taken, &options);
+    more = LZ4F_decompress(contexts_->lz4, to + out, &made, frame.data() + in, &taken, &options);
     if (LZ4F_isError(more)) Corrupt("an LZ4 buffer does not decode");
     in += taken;
     out += made;
-    if (more == 0) break;
     if (taken == 0 && made == 0) break;
   }
-  if (out != size) Corrupt("an LZ4 buffer decodes to the wrong length");
+  if (more != 0 || out != size) Corrupt("an LZ4 buffer decodes to the wrong length");
 }
 
 }  // namespace skyhook

@@ -405,11 +405,10 @@ To CastOne(From x) {
     return x != From{0};
   } else if constexpr (kFloat<From> && std::is_integral_v<To>) {
     // Out of range (and NaN) gives the smallest number: the processor's answer, but a defined one.
-    constexpr From kLow = static_cast<From>(std::numeric_limits<To>::min());
-    constexpr From kHigh = static_cast<From>(std::numeric_limits<To>::max());
-    return x >= kLow && (x < kHigh || (sizeof(To) < sizeof(From) && x <= kHigh))
-               ? static_cast<To>(x)
-               : std::numeric_limits<To>::min();
+    // One past the largest is a power of two, which is exact; the largest itself may not be.
+    constexpr From kBelow = static_cast<From>(std::numeric_limits<To>::min()) - 1;
+    constexpr From kPast = static_cast<From>(std::numeric_limits<To>::max()) + 1;
+    return x > kBelow && x < kPast ? static_cast<To>(x) : std::numeric_limits<To>::min();
   } else {
     return static_cast<To>(x);
   }
