@@ -30,7 +30,10 @@ def _stream(query: Any) -> int:
 
 
 def _whole(query: Any) -> int:
-    return int(query.to_awkward().nbytes)
+    import awkward as ak
+
+    buffers = ak.to_buffers(query.to_awkward())[2].values()  # columns of a collection share their offsets
+    return sum({buffer.ctypes.data: buffer.nbytes for buffer in buffers}.values())
 
 
 def _count(query: Any) -> int:

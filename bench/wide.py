@@ -80,7 +80,7 @@ def prepare(store: Path, path: str) -> None:
     if "wide" not in there:
         client.ingest("wide", [path])
     if "ten" not in there:
-        client.ingest("ten", [path], branches=list(TEN_BRANCHES))
+        client.ingest("ten", [path], columns=list(TEN_BRANCHES))
 
 
 def interleaved(work: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
