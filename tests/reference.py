@@ -394,7 +394,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "deltaphi": _delta_phi,
     "deltaeta": _delta_eta,
     "deltaR": _delta_r,
-    **{t: (lambda x, t=t: _astype(x, t)) for t in "int8 int64 uint64 float32 float64".split()},
+    **{t: (lambda x, t=t: _astype(x, t)) for t in "int8 int64 uint64 float32 float64 longdouble".split()},
 }
 
 
