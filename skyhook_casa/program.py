@@ -67,7 +67,18 @@ OPS: Final = {**AXIS_OPS, **VALUE_OPS, **UNARY_OPS, **BINARY_OPS, **REDUCE_OPS}
 COMPARISONS: Final = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 _SUNK_UNARY = frozenset(_UNARY) - {"not", "isfinite", "isnan", "isinf"}
 _SUNK_BINARY = frozenset(_BINARY) - COMPARISONS - {"and", "or", "xor"}
-_BOOL_RESULT = COMPARISONS | {"not", "and", "or", "xor", "isfinite", "isnan", "isinf", "any", "all", "present"}
+_BOOL_RESULT = COMPARISONS | {
+    "not",
+    "and",
+    "or",
+    "xor",
+    "isfinite",
+    "isnan",
+    "isinf",
+    "any",
+    "all",
+    "present",
+}
 _INT64_RESULT = frozenset(("count", "count_nonzero", "argmin", "argmax", "local_index"))
 
 EVENT: Final = -1
@@ -150,7 +161,8 @@ class ProgramBuilder:
     def list_axis(self, info: ListInfo) -> int:
         """Return the axis of a stored list."""
         if info.name in self._absent_lists:
-            return self._axis("empty", ())
+            # The name keeps the axes of two absent lists apart.
+            return self._axis("empty", (), name_hash(info.name))
         return self._axis("list", (self._column(offsets_column(info.name), "int32"),))
 
     def filter(self, axis: int, mask: int) -> int:
@@ -213,7 +225,9 @@ class ProgramBuilder:
     def take(self, x: int, axis: int) -> int:
         """Return those elements of `x` that the filtered `axis` keeps."""
         parent = self.nodes[axis].args[0]
-        return self._value("take", self.dtype(x), (self._on(x, parent), axis), axis, optional=self.optional(x))
+        return self._value(
+            "take", self.dtype(x), (self._on(x, parent), axis), axis, optional=self.optional(x)
+        )
 
     def component(self, x: int, axis: int, slot: int) -> int:
         """Return the value of `x` at element number `slot` of each combination or cross of `axis`."""
@@ -230,7 +244,9 @@ class ProgramBuilder:
         if node.op == "component":
             return self.index(node.args[0], self._pick(node.args[1], i, node.imm))
         if node.op == "component_sum":
-            parts = [self.index(node.args[0], self._pick(node.args[1], i, s)) for s in range(self._slots(node))]
+            parts = [
+                self.index(node.args[0], self._pick(node.args[1], i, s)) for s in range(self._slots(node))
+            ]
             return reduce(lambda a, b: self.binary("add", a, b), parts)
         if self._on_combinations(node) and node.op in _SUNK_UNARY:
             return self.unary(node.op, self.index(node.args[0], i))
@@ -254,7 +270,9 @@ class ProgramBuilder:
         condition, a, b = self._together(condition, a, b)
         assert self.dtype(a) == self.dtype(b) and self.dtype(condition) == "bool"
         axis = self._common(condition, a, b)
-        return self._value("where", self.dtype(a), (condition, a, b), axis, 0, self.optional(a) or self.optional(b))
+        return self._value(
+            "where", self.dtype(a), (condition, a, b), axis, 0, self.optional(a) or self.optional(b)
+        )
 
     def fill(self, x: int, constant: int) -> int:
         """Return `x` with missing elements replaced by a constant of its dtype."""

@@ -191,6 +191,16 @@ def test_equal_selections_share_one_axis() -> None:
     assert a.axis == b.axis
 
 
+def test_lists_that_an_object_does_not_have_stay_apart() -> None:
+    builder = ProgramBuilder(absent_lists=frozenset(("Muon", "Jet")), absent={"Muon_pt": 0, "Jet_pt": 0})
+
+    assert compile_value(builder, Events(), "Muon_pt * 2").list == "Muon"
+    assert compile_value(builder, Events(), "Jet_pt * 2").list == "Jet"
+    assert compile_value(builder, Events(), "Muon_pt * 3").list == "Muon"
+    with pytest.raises(ExpressionError, match="one per Muon and one per Jet"):
+        compile_value(builder, Events(), "Muon_pt * Jet_pt")
+
+
 # -- cuts -------------------------------------------------------------------------------------
 def test_a_cut_is_split_at_the_top_and_the_cheapest_term_comes_first() -> None:
     terms, _ = cut(

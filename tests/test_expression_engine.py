@@ -78,7 +78,7 @@ def test_a_derived_column_equals_awkward_bit_by_bit(data: st.DataObject) -> None
         assert_same(got[0], flattened(expected))
 
 
-@SLOW_DRAWS
+@settings(SLOW_DRAWS, max_examples=60)
 @given(st.data())
 def test_a_cut_keeps_the_events_that_awkward_keeps(data: st.DataObject) -> None:
     table = data.draw(tables())
