@@ -67,6 +67,15 @@ class Result:
         """Add the events of another result with the same columns, and its report."""
 
     def report(self) -> ScanReport: ...
+    def append_answer(self, frame: Any) -> int:
+        """Add an object class's answer to a scan; return its cursor (−1: the object is done).
+
+        Raises
+        ------
+        SkyhookError
+            The error that the answer tells of; CorruptObject if it is no answer to this question.
+        """
+
     def record_batch(self, names: Sequence[str]) -> Any:
         """Return an object with `__arrow_c_array__` and `__arrow_c_schema__`: one field per output.
 

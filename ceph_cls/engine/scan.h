@@ -50,6 +50,7 @@ class Scan {
 
   // After kNeed: the ranges to read, each to its place.
   const std::vector<ByteRange>& needs() const { return needs_; }
+  const std::vector<uint8_t*>& places() const { return places_; }
   uint8_t* Place(size_t i) { return places_[i]; }
 
   // After kPaused: where another scan may go on.

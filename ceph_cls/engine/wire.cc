@@ -225,18 +225,14 @@ int64_t AppendReply(Bytes frame, Result* result) {
   return reader.At<int64_t>(16);
 }
 
-std::vector<uint8_t> AnswerRequest(Bytes data, ReadRange read, void* context) noexcept {
+namespace {
+
+// Runs `answer` and makes a frame of what it throws.
+template <typename F>
+std::vector<uint8_t> Guarded(F answer) noexcept {
   try {
     try {
-      const ScanRequest request = DecodeRequest(data);
-      const Program program = DecodeProgram(request.program);
-      Result result(request.dtypes, request.groups, request.keep_rows);
-      Scan scan(program, request.place, request.limits, &result);
-      Scan::Step step;
-      while ((step = scan.Advance()) == Scan::Step::kNeed) {
-        for (size_t i = 0; i < scan.needs().size(); ++i) read(context, scan.needs()[i], scan.Place(i));
-      }
-      return EncodeReply(result, step == Scan::Step::kPaused ? scan.cursor() : -1);
+      return answer();
     } catch (const Error& error) {
       return EncodeError(error.kind(), error.what());
     } catch (const std::bad_alloc&) {
@@ -247,6 +243,65 @@ std::vector<uint8_t> AnswerRequest(Bytes data, ReadRange read, void* context) no
   } catch (...) {
     return {};  // not even the error could be written
   }
+}
+
+// Checks the tables of the directory and, from row `cursor` on, the rows and their chunks. Returns the
+// next row to check, or -1.
+int64_t VerifyRows(const ObjectPlace& place, int64_t cursor, const ReadRange& read, ScanReport* report) {
+  Buffer buffer;
+  const auto fetch = [&](ByteRange range) {
+    read(range, buffer.Renew(range.size()));
+    return buffer.bytes();
+  };
+  if (place.directory_bytes < kDirectoryHeaderBytes || place.directory_bytes > kObjectBytesMax ||
+      place.directory_start > kObjectBytesMax) {
+    Corrupt("the directory's place is out of range");
+  }
+  const ByteRange head{place.directory_start, place.directory_start + kDirectoryHeaderBytes};
+  const DirectoryHeader header = DecodeHeader(fetch(head), place.directory_start, place.directory_bytes);
+  const std::vector<uint32_t> events = DecodeChunkTable(fetch(header.chunk_table()), header);
+  DecodeKeyTable(fetch(header.key_table()), header);
+  uint64_t done = 0;
+  for (uint32_t row = static_cast<uint32_t>(std::max<int64_t>(cursor, 0)); row < header.n_columns; ++row) {
+    if (done > kVerifyBytesMax) return row;
+    const ColumnRow column = DecodeRow(fetch(header.row(row)), header, row, events);
+    for (size_t c = 0; c < column.chunks.size(); ++c) {
+      const ChunkEntry& entry = column.chunks[c];
+      if (entry.stored_bytes == 0) continue;
+      try {
+        CheckStored(fetch({entry.offset, entry.offset + entry.stored_bytes}), entry);
+      } catch (const Error& error) {
+        throw Error(error.kind(), "column number " + std::to_string(row) + ", chunk " + std::to_string(c) +
+                                      ": " + error.what());
+      }
+      done += entry.stored_bytes;
+      report->bytes_read += entry.stored_bytes;
+    }
+  }
+  return -1;
+}
+
+}  // namespace
+
+std::vector<uint8_t> AnswerScan(Bytes data, const ReadRange& read) noexcept {
+  return Guarded([&] {
+    const ScanRequest request = DecodeRequest(data);
+    const Program program = DecodeProgram(request.program);
+    Result result(request.dtypes, request.groups, request.keep_rows);
+    Scan scan(program, request.place, request.limits, &result);
+    Scan::Step step;
+    while ((step = scan.Advance()) == Scan::Step::kNeed) ReadJoined(scan.needs(), scan.places(), read);
+    return EncodeReply(result, step == Scan::Step::kPaused ? scan.cursor() : -1);
+  });
+}
+
+std::vector<uint8_t> AnswerVerify(Bytes data, const ReadRange& read) noexcept {
+  return Guarded([&] {
+    const ScanRequest request = DecodeRequest(data);
+    Result result({}, {}, false);
+    const int64_t cursor = VerifyRows(request.place, request.limits.cursor, read, &result.report);
+    return EncodeReply(result, cursor);
+  });
 }
 
 }  // namespace skyhook

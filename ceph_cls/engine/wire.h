@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ranges.h"
 #include "scan.h"
 
 namespace skyhook {
@@ -13,6 +14,7 @@ inline constexpr uint32_t kWireVersion = 1;
 inline constexpr size_t kRequestBytesMax = 1u << 20;
 inline constexpr int64_t kReplyBytesMax = 8 << 20;
 inline constexpr uint32_t kMillisecondsMax = 100;
+inline constexpr uint64_t kVerifyBytesMax = 8 << 20;
 
 struct ScanRequest {
   ObjectPlace place;
@@ -38,11 +40,13 @@ std::vector<uint8_t> EncodeError(Kind kind, const std::string& message);
 // the frame tells of, or Error(kCorruptObject) if it is no frame.
 int64_t AppendReply(Bytes frame, Result* result);
 
-// Reads bytes of the object: exactly the range, to `to`. Throws Error.
-using ReadRange = void (*)(void* context, ByteRange range, uint8_t* to);
-
 // Decodes, scans and encodes: all that a driver inside a server needs. Never throws: an error becomes
 // a frame.
-std::vector<uint8_t> AnswerRequest(Bytes request, ReadRange read, void* context) noexcept;
+std::vector<uint8_t> AnswerScan(Bytes request, const ReadRange& read) noexcept;
+
+// The same for a check of an object's checksums. The request names the directory's place and a cursor;
+// one call checks at most kVerifyBytesMax bytes. The answer has a cursor and, as its report, the bytes
+// read.
+std::vector<uint8_t> AnswerVerify(Bytes request, const ReadRange& read) noexcept;
 
 }  // namespace skyhook

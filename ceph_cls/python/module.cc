@@ -19,6 +19,7 @@
 #include "engine/kernels.h"
 #include "engine/result.h"
 #include "engine/scan.h"
+#include "engine/wire.h"
 #include "python/arrow_export.h"
 #include "python/buffers.h"
 
@@ -239,6 +240,8 @@ void Raise(const Error& error) {
 
 NB_MODULE(_engine, m) {
   using namespace skyhook;
+  // Arrays held at the interpreter's end keep results alive; that is no leak worth a user's notice.
+  nb::set_leak_warnings(false);
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);
@@ -268,7 +271,11 @@ NB_MODULE(_engine, m) {
       .def("rows", &RowsKept)
       .def("append", &Result::Append, "other"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("report", &Report)
-      .def("record_batch", &RecordBatchOf, "names"_a);
+      .def("record_batch", &RecordBatchOf, "names"_a)
+      .def(
+          "append_answer",
+          [](Result& self, nb::object frame) { return AppendReply(ReadBuffer(frame).bytes(), &self); },
+          "frame"_a);
   nb::class_<PyScan>(m, "Scan")
       .def(nb::init<nb::bytes>(), "program"_a)
       .def("run_file", &PyScan::RunFile, "path"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
