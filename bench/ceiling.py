@@ -113,7 +113,7 @@ class Ceiling(System):
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+    return array.ctypes.data_as(ctypes.c_void_p)  # keeps the array alive
 
 
 def _raw_bytes(buffers: np.ndarray) -> np.ndarray:

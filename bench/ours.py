@@ -35,7 +35,7 @@ class Skyhook(System):
         }
 
     def histogram(self) -> Histograms:
-        return fill(self.query, self.deliver())
+        return fill(self.query, self.deliver(), threads=self.cores)
 
 
 def dataset_name(files: int | None) -> str:

@@ -201,7 +201,7 @@ def _skim_awkward(query: BenchQuery, events: Mapping[str, Any]) -> dict[str, Any
     return {name: ak.to_packed(events[name][keep]) for name in SKIM_COLUMNS}
 
 
-def fill(query: BenchQuery, arrays: Arrays) -> Histograms:
+def fill(query: BenchQuery, arrays: Arrays, threads: int = 1) -> Histograms:
     """Return the histograms of delivered NumPy arrays, by boost-histogram."""
     import boost_histogram as bh
 
@@ -210,7 +210,7 @@ def fill(query: BenchQuery, arrays: Arrays) -> Histograms:
         assert limits is not None
         histogram = bh.Histogram(bh.axis.Regular(BINS, *limits), storage=bh.storage.Int64())
         for part in arrays[name] if isinstance(arrays[name], list) else [arrays[name]]:
-            histogram.fill(part)
+            histogram.fill(part, threads=threads if threads > 1 else None)
         filled[name] = histogram.view(flow=True)
     return filled
 

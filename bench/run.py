@@ -93,7 +93,7 @@ class Cell:
 
 def _environment(cores: int) -> dict[str, str]:
     threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")}
-    return {**os.environ, **threads, "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, **threads, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def run_query(
