@@ -10,6 +10,7 @@ SkyhookError
 ├── CorruptObject         stored bytes contradict their checksums or their own directory
 ├── ResourceExhausted     an answer would pass a limit: memory, request size, list length
 └── StoreError            also an OSError; the object store or catalog failed; a retry may help
+    └── ClassMissing      the storage has no object class of this version: read instead
 
 ``kind`` is the code of an error on the wire and in the C++ engine.
 """
@@ -115,6 +116,12 @@ class StoreError(SkyhookError, OSError):
     """The object store or the catalog failed; a retry may help."""
 
     kind = "store"
+
+
+class ClassMissing(StoreError):
+    """The storage has no object class of this version; the objects can be read instead."""
+
+    kind = "class-missing"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

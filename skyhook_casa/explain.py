@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import CorruptObject
+from .execution import Choice
 from .plan import Plan
 from .report import counted, human_bytes, table_html
 from .stores import ByteRange, ObjectStore
@@ -78,7 +79,7 @@ class Explanation:
         return table_html(self.lines())
 
 
-def explain(plan: Plan, store: ObjectStore) -> Explanation:
+def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanation:
     """Return what `plan` would do on `store`.
 
     Reads, of each object, the directory rows of the columns that the plan reads.
@@ -112,7 +113,7 @@ def explain(plan: Plan, store: ObjectStore) -> Explanation:
         cut_bytes={name: sizes[name] for name in plan.reads if name in for_cut},
         output_bytes={name: sizes[name] for name in plan.reads if name not in for_cut},
         object_bytes=sum(part.object.bytes for part in parts),
-        place=f"in this process, on {store.url}",
+        place=_place(Choice(plan, store, execution), store),
     )
 
 
@@ -143,6 +144,11 @@ def column_bytes(
     starts = [directory_start + first + index * row_bytes + _ROW_HEAD_BYTES for index in indices]
     rows = store.read_many(name, [ByteRange(at, at + _ENTRY_BYTES * n_chunks) for at in starts])
     return [int(np.frombuffer(r, "<u4")[_STORED_BYTES_AT // 4 :: _ENTRY_BYTES // 4].sum()) for r in rows]
+
+
+def _place(choice: Choice, store: ObjectStore) -> str:
+    where = f"inside {store.url}" if choice.pushdown else f"in this process, on {store.url}"
+    return f"{where} ({choice.reason})" if store.pushes_down else where
 
 
 def _short(names: Sequence[str], most: int = 8) -> str:

@@ -33,6 +33,11 @@ class Report:
     """Stored bytes of the columns that were read."""
     bytes_skipped: int = 0
     """Bytes of the same objects that were not read."""
+    bytes_moved: int = 0
+    """Bytes that came from the store to this process: ranges that were read, and answers of scans
+    that ran inside the storage."""
+    partitions_pushed: int = 0
+    """Parts of which at least some ran inside the storage."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time per stage; `total` is wall time, the others are summed over threads."""
 
@@ -55,9 +60,14 @@ class Report:
         lines += [
             ("pruned", f"{self.objects_pruned:,} objects, {self.chunks_pruned:,} of {self.chunks:,} chunks"),
             ("bytes", f"{human_bytes(self.bytes_read)} read, {human_bytes(self.bytes_skipped)} skipped"),
+            ("moved", self._moved()),
             ("seconds", ", ".join(f"{stage} {s:.4g}" for stage, s in self.seconds.items())),
         ]
         return lines
+
+    def _moved(self) -> str:
+        inside = f", {self.partitions_pushed:,} partitions ran in it" if self.partitions_pushed else ""
+        return f"{human_bytes(self.bytes_moved)} from the store{inside}"
 
 
 def table_html(lines: Iterable[tuple[str, str]]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +14,15 @@ from typing import Final, TypeVar
 from . import _engine
 from .batch import Batch
 from .catalog import Partition
-from .errors import SkyhookError, StoreError
+from .errors import StoreError
+from .execution import Choice
 from .feed import Feed
 from .plan import Plan
 from .progress import Progress
 from .report import Report
 from .shares import Shares
-from .stores import ByteRange, ObjectStore
+from .stores import ObjectStore
+from .worker import NO_LIMIT, Worker
 
 BATCH_BYTES: Final = 2 << 20
 """About how large the batches of a stream are."""
@@ -29,12 +30,8 @@ PIECE_BYTES: Final = 2 << 20
 """About how much of a batch a thread makes at a time."""
 WINDOW_BYTES: Final = 32 << 20
 """About how much each thread of a stream holds ready."""
-GAP_BYTES: Final = 64 << 10
-"""Ranges closer than this are read as one."""
-NO_LIMIT: Final = -1
-"""Of events or bytes, for the engine."""
-READ_BYTES_MAX: Final = 8 << 20
-"""Longest range that is made by joining ranges."""
+REMOTE_THREADS: Final = 4
+"""Threads by default where the storage computes: they mostly wait."""
 
 T = TypeVar("T")
 
@@ -54,6 +51,8 @@ class Scan:
         Is told the events of each part that is done.
     rows : bool
         Whether batches tell the number of each event in the dataset.
+    execution : str
+        Where the parts run, see `skyhook_casa.execution`.
     """
 
     def __init__(
@@ -63,13 +62,15 @@ class Scan:
         threads: int | None = None,
         progress: Progress | None = None,
         rows: bool = False,
+        execution: str = "auto",
     ) -> None:
         self.plan = plan
         self.store = store
-        self.threads = max(1, threads or os.cpu_count() or 1)
+        self.threads = max(1, threads or (REMOTE_THREADS if store.pushes_down else os.cpu_count() or 1))
         self.report = Report(plan.version.dataset, plan.version.number)
         self._progress = progress
         self._rows = rows
+        self._choice = Choice(plan, store, execution)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._start_s = time.perf_counter()
@@ -145,7 +146,7 @@ class Scan:
 
     def _run_share(self, shares: Shares, number: int) -> list[tuple[int, int, _engine.Result]]:
         """Work through a share, then help others; return (share, first part, result)."""
-        worker = _Worker(self.plan, self.store)
+        worker = Worker(self.plan, self.store, self._choice)
         own = self._result()
         made = [(number, -1, own)]
         while not self._stop.is_set() and (part := shares.next(number)) is not None:
@@ -156,14 +157,15 @@ class Scan:
             self._run_part(worker, part, made[-1][2])
         return made
 
-    def _run_part(self, worker: _Worker, part: Partition, result: _engine.Result) -> None:
+    def _run_part(self, worker: Worker, part: Partition, result: _engine.Result) -> None:
         """Add a whole part to a result."""
         before = _chunks(result)
-        cursor = 0
+        cursor, pushed = 0, False
         while cursor >= 0:
             cursor = worker.run(part, result, cursor)
+            pushed = pushed or worker.pushed
         after = _chunks(result)
-        self._done(part, after[0] - before[0] == after[1] - before[1])
+        self._done(part, worker, after[0] - before[0] == after[1] - before[1], pushed)
 
     def _pieces(self, piece_bytes: int) -> Iterator[_engine.Result]:
         """Yield the answer in small results, in dataset order."""
@@ -187,23 +189,25 @@ class Scan:
                     feed.end()
 
     def _run_in_order(self, parts: Sequence[Partition], piece_bytes: int) -> Iterator[_engine.Result]:
-        worker = _Worker(self.plan, self.store)
+        worker = Worker(self.plan, self.store, self._choice)
         limit = self.plan.query.limit
         found = 0
         for part in parts:
-            cursor, pruned = 0, True
+            cursor, pruned, pushed = 0, True, False
             while cursor >= 0 and (limit is None or found < limit):
                 result = self._result()
                 cursor = worker.run(
                     part, result, cursor, NO_LIMIT if limit is None else limit - found, piece_bytes
                 )
                 found += result.events
+                pushed = pushed or worker.pushed
                 chunks, chunks_pruned = _chunks(result)
                 pruned = pruned and chunks == chunks_pruned
                 yield result
             if cursor >= 0:
+                self._moved(worker)
                 return
-            self._done(part, pruned)
+            self._done(part, worker, pruned, pushed)
 
     def _feed(self, part: Partition, piece_bytes: int, to: Feed[_engine.Result]) -> None:
         """Put the results of one part into a feed; an error is raised by the thread that reads it."""
@@ -224,12 +228,19 @@ class Scan:
             raise
 
     # -- the report -------------------------------------------------------------------------
-    def _done(self, part: Partition, pruned: bool) -> None:
+    def _done(self, part: Partition, worker: Worker, pruned: bool, pushed: bool) -> None:
+        self._moved(worker)
         with self._lock:
             self.report.partitions_done += 1
+            self.report.partitions_pushed += pushed
             self.report.objects_pruned += pruned
             if self._progress is not None:
                 self._progress.advance(part.events)
+
+    def _moved(self, worker: Worker) -> None:
+        with self._lock:
+            self.report.bytes_moved += worker.bytes_moved
+        worker.bytes_moved = 0
 
     def _result(self) -> _engine.Result:
         return Batch.result(self.plan.outputs, self._rows)
@@ -259,86 +270,6 @@ class Scan:
         if self.report.partitions_done != self.report.partitions_planned and not limited:
             done, planned = self.report.partitions_done, self.report.partitions_planned
             raise StoreError(f"only {done} of {planned} partitions were worked through")
-
-
-class _Worker:
-    """The engine for one thread: one compiled scan for each layout met."""
-
-    def __init__(self, plan: Plan, store: ObjectStore) -> None:
-        self._plan = plan
-        self._store = store
-        self._scans: dict[int | None, _engine.Scan] = {}
-
-    def run(
-        self,
-        part: Partition,
-        result: _engine.Result,
-        cursor: int = 0,
-        events_max: int = NO_LIMIT,
-        bytes_max: int = NO_LIMIT,
-    ) -> int:
-        """Add events of `part` to `result`; return where to go on, or −1 when it is finished.
-
-        Raises
-        ------
-        SkyhookError
-            If the object cannot be read, naming it and the events in it.
-        """
-        try:
-            return self._run(part, result, cursor, events_max, bytes_max)
-        except SkyhookError as error:
-            entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
-            raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
-
-    def _run(
-        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
-    ) -> int:
-        info = part.object
-        scan = self._scans.get(info.layout_id)
-        if scan is None:
-            scan = self._scans[info.layout_id] = _engine.Scan(self._plan.program(info.layout_id))
-        directory = (info.directory_start, info.directory_bytes)
-        path = self._store.local_path(info.name)
-        if path is not None:
-            return scan.run_file(
-                str(path), *directory, result, part.first_event, cursor, events_max, bytes_max
-            )
-        read = RangeReader(self._store, info.name)
-        return scan.run_ranges(
-            read, *directory, result, part.first_event, cursor, events_max, bytes_max, READ_BYTES_MAX
-        )
-
-
-class RangeReader:
-    """Reads ranges of one object; ranges that lie close together are read as one."""
-
-    def __init__(self, store: ObjectStore, name: str) -> None:
-        self._store = store
-        self._name = name
-
-    def __call__(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
-        """Return the bytes of each (start, stop), in the order given."""
-        joined = join_ranges(ranges)
-        parts = self._store.read_many(self._name, joined)
-        views = [memoryview(part) for part in parts]
-        starts = [where.start for where in joined]
-        found = []
-        for start, stop in ranges:
-            number = bisect_right(starts, start) - 1
-            found.append(views[number][start - starts[number] : stop - starts[number]])
-        return found
-
-
-def join_ranges(ranges: Sequence[tuple[int, int]]) -> list[ByteRange]:
-    """Return ranges that cover `ranges`: those with gaps up to `GAP_BYTES` are one."""
-    joined: list[list[int]] = []
-    for start, stop in sorted(ranges):
-        near = joined and start - joined[-1][1] <= GAP_BYTES and stop - joined[-1][0] <= READ_BYTES_MAX
-        if joined and (near or start < joined[-1][1]):
-            joined[-1][1] = max(joined[-1][1], stop)
-        else:
-            joined.append([start, stop])
-    return [ByteRange(start, stop) for start, stop in joined]
 
 
 def _chunks(result: _engine.Result) -> tuple[int, int]:

@@ -183,7 +183,7 @@ def test_a_failed_run_leaves_the_old_file(
     def fail(*_: object) -> None:
         raise CorruptObject("bad")
 
-    monkeypatch.setattr("skyhook_casa.scan._Worker.run", fail)
+    monkeypatch.setattr("skyhook_casa.worker.Worker.run", fail)
     with pytest.raises(CorruptObject, match="bad"):
         client.query("dy", "MET_pt").to_file(path)
     assert path.read_text() == "old"

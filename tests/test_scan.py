@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
 from skyhook_casa.feed import Feed
-from skyhook_casa.scan import GAP_BYTES, READ_BYTES_MAX, RangeReader, join_ranges
 from skyhook_casa.shares import Shares, blocks
 from skyhook_casa.stores import MemoryStore
+from skyhook_casa.worker import GAP_BYTES, READ_BYTES_MAX, RangeReader, join_ranges
 
 RANGES = st.lists(
     st.builds(lambda start, size: (start, start + size), st.integers(0, 300_000), st.integers(1, 50_000)),

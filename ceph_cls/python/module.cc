@@ -265,6 +265,7 @@ NB_MODULE(_engine, m) {
           "dtypes"_a, "groups"_a, "rows"_a = false)
       .def_prop_ro("events", [](const Result& r) { return r.events; })
       .def_prop_ro("nbytes", &Result::nbytes)
+      .def_prop_ro("keeps_rows", [](const Result& r) { return r.keep_rows; })
       .def("values", &Values, "output"_a)
       .def("valid", &Valid, "output"_a)
       .def("offsets", &Offsets, "group"_a)

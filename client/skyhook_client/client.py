@@ -198,6 +198,7 @@ class Client:
         objects: Mapping[str, str] | None = None,
         fill: Mapping[str, Fill] | None = None,
         limit: int | None = None,
+        execution: str = "auto",
     ) -> Query:
         """Return a query; nothing is read until rows are asked for.
 
@@ -221,6 +222,9 @@ class Client:
             Column, and its value in files that do not have it. An absent bool is false anyway.
         limit : int, optional
             Most events to deliver: the first of the dataset that pass.
+        execution : str
+            Where the parts run: ``"pushdown"`` inside the storage, ``"read"`` here on the bytes that
+            are needed, ``"auto"`` whichever moves less. The answer is the same.
 
         Raises
         ------
@@ -231,12 +235,15 @@ class Client:
         InvalidRequest
             If a value has the wrong type.
         """
+        from skyhook_casa.execution import Choice
         from skyhook_casa.plan import plan
 
         value = QueryValue.make(
             dataset, columns, cut, version=version, define=define, objects=objects, fill=fill, limit=limit
         )
-        return Query(plan(self.catalog, value), self.store, self.threads, self.progress)
+        compiled = plan(self.catalog, value)
+        Choice(compiled, self.store, execution)  # refuses what the store cannot do
+        return Query(compiled, self.store, self.threads, self.progress, execution)
 
     def _has_catalog(self) -> bool:
         try:

@@ -34,11 +34,19 @@ class Query:
     Made by `Client.query`. Every way of asking for rows runs the query anew.
     """
 
-    def __init__(self, plan: Plan, store: ObjectStore, threads: int | None, progress: bool | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: ObjectStore,
+        threads: int | None,
+        progress: bool | None,
+        execution: str = "auto",
+    ) -> None:
         self._plan = plan
         self._store = store
         self._threads = threads
         self._progress = progress
+        self._execution = execution
         self._report: Report | None = None
 
     @property
@@ -194,7 +202,7 @@ class Query:
         """Return what the query would do, without reading any events."""
         from skyhook_casa.explain import explain
 
-        return explain(self._plan, self._store)
+        return explain(self._plan, self._store, self._execution)
 
     # -- inside -----------------------------------------------------------------------------
     def _collect(self, plan: Plan, rows: bool = False) -> Batch:
@@ -206,7 +214,7 @@ class Query:
         from skyhook_casa.scan import Scan
 
         with self._bar(plan) as bar:
-            scan = Scan(plan, self._store, self._threads, bar, rows)
+            scan = Scan(plan, self._store, self._threads, bar, rows, self._execution)
             yield scan
         self._report = scan.report
 

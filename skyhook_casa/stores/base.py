@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..errors import InvalidRequest, NotFound
+from ..errors import ClassMissing, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -149,6 +149,28 @@ class ObjectStore(ABC):
         """
         check_name(name)
         return None
+
+    @property
+    def pushes_down(self) -> bool:
+        """Whether `execute` may work: whether programs can run where the objects are."""
+        return False
+
+    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+        """Run a method of the object class on `name`, where it is stored, and return its answer.
+
+        The request is sent once: if the storage fails meanwhile, the caller should read instead of
+        asking again.
+
+        Raises
+        ------
+        ClassMissing
+            If the storage cannot run programs, or has no class of this version.
+        NotFound
+            If there is no object called `name`.
+        StoreError
+            If the storage failed, or did not answer in time.
+        """
+        raise ClassMissing(f"{self.url} cannot run {method} on {name!r}: it only stores")
 
     def remove_unfinished(self, begun_before_s: float) -> int:
         """Remove what writers that died before that time left behind; return how much."""

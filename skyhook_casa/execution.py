@@ -1,0 +1,86 @@
+"""Where the parts of a query run: inside the storage, or here on bytes that were read.
+
+Pushing down moves only what is delivered, but as plain values; reading moves the stored bytes of
+the columns, which are compressed. So pushing down wins when few events or elements are kept and
+loses when nearly all are. The first parts show which it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from .errors import InvalidRequest
+from .plan import Plan
+from .stores import ObjectStore
+
+EXECUTIONS: Final = ("auto", "pushdown", "read")
+"""What a caller may ask for."""
+WORTH: Final = 0.5
+"""Push down while answers are shorter than this part of the stored bytes that they stand for."""
+SAMPLE_BYTES: Final = 1 << 20
+"""Stored bytes to have met before what was seen is trusted."""
+
+
+class Choice:
+    """Decides for each piece of a scan where it runs, and learns from the pieces that ran.
+
+    Safe to use from many threads.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked.
+    store : ObjectStore
+        Where the objects are.
+    execution : str
+        One of `EXECUTIONS`: to decide, or to always do one of the two.
+
+    Raises
+    ------
+    InvalidRequest
+        If `execution` is none of these, or asks for a push-down that the store cannot do.
+    """
+
+    def __init__(self, plan: Plan, store: ObjectStore, execution: str = "auto") -> None:
+        if execution not in EXECUTIONS:
+            raise InvalidRequest(f"execution is {execution!r}; one of {', '.join(EXECUTIONS)} is needed")
+        if execution == "pushdown" and not store.pushes_down:
+            raise InvalidRequest(f"{store.url} only stores: a query there is read, not pushed down")
+        self.forced = execution != "auto"
+        self._lock = threading.Lock()
+        self._answered = self._stored = 0
+        self._push, self.reason = self._first(plan, store, execution)
+
+    @property
+    def pushdown(self) -> bool:
+        """Whether the next piece should run inside the storage."""
+        return self._push
+
+    def learn(self, answer_bytes: int, stored_bytes: int) -> None:
+        """Note that events took `answer_bytes` to deliver and `stored_bytes` to keep."""
+        with self._lock:
+            self._answered += answer_bytes
+            self._stored += stored_bytes
+            if self.forced or not self._push or self._stored < SAMPLE_BYTES:
+                return
+            share = self._answered / self._stored
+            if share > WORTH:
+                self._push = False
+                self.reason = f"answers were {share:.0%} of the stored bytes that reading moves"
+
+    def give_up(self, why: str) -> None:
+        """Read from now on: the storage cannot run the class, or failed to."""
+        with self._lock:
+            self._push = False
+            self.reason = why
+
+    @staticmethod
+    def _first(plan: Plan, store: ObjectStore, execution: str) -> tuple[bool, str]:
+        if execution != "auto":
+            return execution == "pushdown", "as asked"
+        if not store.pushes_down:
+            return False, "the store cannot run programs"
+        if plan.outputs and not plan.terms and not plan.query.objects:
+            return False, "every event is wanted, and its columns are shorter as they are stored"
+        return True, "the cut may keep few events; read from when answers prove long"

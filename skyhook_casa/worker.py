@@ -1,0 +1,187 @@
+"""One thread of a scan: runs pieces of parts, inside the storage or here."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Final
+
+from . import _engine
+from .catalog import Partition
+from .errors import SkyhookError, StoreError
+from .execution import Choice
+from .plan import Plan
+from .schema import DTYPE_CODE
+from .stores import ByteRange, ObjectStore
+
+NO_LIMIT: Final = -1
+"""Of events or bytes, for the engine."""
+GAP_BYTES: Final = 64 << 10
+"""Ranges closer than this are read as one."""
+READ_BYTES_MAX: Final = 8 << 20
+"""Longest range that is made by joining ranges."""
+ANSWER_BYTES: Final = 2 << 20
+"""Values after which an answer of the object class ends; a slice of events may pass it."""
+REPLY_BYTES_MAX: Final = 16 << 20
+"""Longest answer that is accepted."""
+MILLISECONDS_MAX: Final = 100
+"""Time after which the object class gives back what it has."""
+WIRE_VERSION: Final = 1
+_REQUEST = struct.Struct("<8sIIQQqqqqIII4x")
+
+
+class Worker:
+    """The engine for one thread: one compiled scan for each layout met."""
+
+    def __init__(self, plan: Plan, store: ObjectStore, choice: Choice) -> None:
+        self._plan = plan
+        self._store = store
+        self._choice = choice
+        self._scans: dict[int | None, _engine.Scan] = {}
+        self.bytes_moved = 0
+        """Bytes that came from the store since this was last set to 0."""
+        self.pushed = False
+        """Whether the last piece ran inside the storage."""
+
+    def run(
+        self,
+        part: Partition,
+        result: _engine.Result,
+        cursor: int = 0,
+        events_max: int = NO_LIMIT,
+        bytes_max: int = NO_LIMIT,
+    ) -> int:
+        """Add events of `part` to `result`; return where to go on, or −1 when it is finished.
+
+        Raises
+        ------
+        SkyhookError
+            If the object cannot be read, naming it and the events in it.
+        """
+        try:
+            if self._choice.pushdown:
+                try:
+                    return self._push(part, result, cursor, events_max, bytes_max)
+                except StoreError as error:
+                    self._fall_back(error)
+            return self._read(part, result, cursor, events_max, bytes_max)
+        except SkyhookError as error:
+            entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
+            raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
+
+    def _fall_back(self, error: StoreError) -> None:
+        """Read from now on, unless the caller insists; nothing of the failed call was kept."""
+        if self._choice.forced:
+            raise error
+        self._choice.give_up(f"pushing down failed ({error})")
+
+    def _push(
+        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
+    ) -> int:
+        info = part.object
+        assert info.layout_id is not None
+        answer_bytes = ANSWER_BYTES if bytes_max < 0 else min(bytes_max, ANSWER_BYTES)
+        request = scan_request(
+            self._plan, info.layout_id, part, cursor, events_max, answer_bytes, rows=result.keeps_rows
+        )
+        before = result.report()["bytes_total"]
+        answer = self._store.execute(info.name, "scan", request, REPLY_BYTES_MAX)
+        cursor = result.append_answer(answer)
+        self.pushed = True
+        self.bytes_moved += len(request) + len(answer)
+        self._choice.learn(len(answer), result.report()["bytes_total"] - before)
+        return cursor
+
+    def _read(
+        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
+    ) -> int:
+        self.pushed = False
+        info = part.object
+        scan = self._scans.get(info.layout_id)
+        if scan is None:
+            assert info.layout_id is not None
+            scan = self._scans[info.layout_id] = _engine.Scan(self._plan.program(info.layout_id))
+        directory = (info.directory_start, info.directory_bytes)
+        path = self._store.local_path(info.name)
+        if path is not None:
+            before = result.report()["bytes_read"]
+            cursor = scan.run_file(
+                str(path), *directory, result, part.first_event, cursor, events_max, bytes_max
+            )
+            self.bytes_moved += result.report()["bytes_read"] - before
+            return cursor
+        read = RangeReader(self._store, info.name)
+        cursor = scan.run_ranges(
+            read, *directory, result, part.first_event, cursor, events_max, bytes_max, READ_BYTES_MAX
+        )
+        self.bytes_moved += read.nbytes
+        return cursor
+
+
+def scan_request(
+    plan: Plan,
+    layout_id: int,
+    part: Partition,
+    cursor: int = 0,
+    events_max: int = NO_LIMIT,
+    bytes_max: int = NO_LIMIT,
+    rows: bool = False,
+) -> bytes:
+    """Return the request that asks the object class to scan `part` (see ``ceph_cls/doc/wire.md``)."""
+    program = plan.program(layout_id)
+    groups = [-1 if output.axis is None else output.axis for output in plan.outputs]
+    head = _REQUEST.pack(
+        b"SKYSCAN1",
+        WIRE_VERSION,
+        rows,
+        part.object.directory_start,
+        part.object.directory_bytes,
+        part.first_event,
+        cursor,
+        events_max,
+        bytes_max,
+        MILLISECONDS_MAX,
+        len(groups),
+        len(program),
+    )
+    outputs = (
+        struct.pack("<Bxh", DTYPE_CODE[output.dtype], group)
+        for output, group in zip(plan.outputs, groups, strict=True)
+    )
+    return head + b"".join(outputs) + program
+
+
+class RangeReader:
+    """Reads ranges of one object; ranges that lie close together are read as one."""
+
+    def __init__(self, store: ObjectStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self.nbytes = 0
+        """Bytes read so far, gaps included."""
+
+    def __call__(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
+        """Return the bytes of each (start, stop), in the order given."""
+        joined = join_ranges(ranges)
+        parts = self._store.read_many(self._name, joined)
+        views = [memoryview(part) for part in parts]
+        self.nbytes += sum(where.nbytes for where in joined)
+        starts = [where.start for where in joined]
+        found = []
+        for start, stop in ranges:
+            number = bisect_right(starts, start) - 1
+            found.append(views[number][start - starts[number] : stop - starts[number]])
+        return found
+
+
+def join_ranges(ranges: Sequence[tuple[int, int]]) -> list[ByteRange]:
+    """Return ranges that cover `ranges`: those with gaps up to `GAP_BYTES` are one."""
+    joined: list[list[int]] = []
+    for start, stop in sorted(ranges):
+        near = joined and start - joined[-1][1] <= GAP_BYTES and stop - joined[-1][0] <= READ_BYTES_MAX
+        if joined and (near or start < joined[-1][1]):
+            joined[-1][1] = max(joined[-1][1], stop)
+        else:
+            joined.append([start, stop])
+    return [ByteRange(start, stop) for start, stop in joined]
