@@ -12,6 +12,8 @@ namespace {
 constexpr uint64_t kFirstReadBytes = 1024;
 // Events delivered between two looks at the limits.
 constexpr int64_t kSliceRows = 1024;
+// Chunks opened ahead of the current one: their columns may take no bytes, but each has its slots.
+constexpr uint32_t kChunksAheadMax = 64;
 
 }  // namespace
 
@@ -101,6 +103,7 @@ Scan::Step Scan::Advance() {
   if (stage_ == Stage::kRows) {
     if (!ReadRows()) return Step::kNeed;
     LinkRows();
+    CheckSizes();
     pieces_.clear();
     stage_ = Stage::kChunks;
   }
@@ -191,8 +194,29 @@ void Scan::LinkRows() {
   }
 }
 
+// Small objects must not make the scan ask for memory without end.
+void Scan::CheckSizes() const {
+  uint64_t stored = 0;
+  for (uint32_t chunk = 0; chunk < header_.n_chunks; ++chunk) {
+    uint64_t decoded = 0;
+    for (int c : all_columns_) {
+      const ColumnRow& row = rows_[static_cast<size_t>(c)];
+      stored += row.chunks[chunk].stored_bytes;
+      decoded += uint64_t{row.chunks[chunk].n_values} * SizeOf(row.dtype);
+    }
+    if (decoded > kChunkBytesMax) {
+      throw Error(Kind::kResourceExhausted, "the columns of one chunk take more than 4 GiB");
+    }
+  }
+  if (stored > header_.start) Corrupt("the columns' bytes overlap");
+}
+
 // ---------------------------------------------------------------------------------------- chunks
 Scan::Step Scan::RunChunks() {
+  if (limits_.events_max == 0 && chunk_ < header_.n_chunks) {
+    cursor_ = limits_.cursor;
+    return Step::kPaused;
+  }
   while (chunk_ < header_.n_chunks) {
     Chunk& chunk = ChunkAt(chunk_);
     if (!RunChunk(&chunk)) {
@@ -396,7 +420,8 @@ bool Scan::AskOne(Chunk* chunk, int column) {
 // Asks for the same columns of later chunks that the zone maps let through.
 void Scan::LookAhead(const std::vector<int>& columns) {
   uint64_t asked = 0;
-  for (uint32_t number = chunk_ + 1; number < header_.n_chunks && asked < limits_.lookahead_bytes; ++number) {
+  const uint32_t end = std::min(header_.n_chunks, chunk_ + 1 + kChunksAheadMax);
+  for (uint32_t number = chunk_ + 1; number < end && asked < limits_.lookahead_bytes; ++number) {
     Chunk& chunk = ChunkAt(number);
     Judge(&chunk);
     if (chunk.pruned()) continue;

@@ -22,6 +22,9 @@
 
 namespace skyhook {
 
+// Memory that the columns of one chunk may take when decoded.
+inline constexpr uint64_t kChunkBytesMax = uint64_t{4} << 30;
+
 // Where the object's directory lies, and which events of the dataset the object holds.
 struct ObjectPlace {
   uint64_t directory_start = 0;
@@ -85,6 +88,7 @@ class Scan {
   bool ReadKeys();
   bool ReadRows();
   void LinkRows();
+  void CheckSizes() const;
   Step RunChunks();
   bool RunChunk(Chunk* chunk);
   void StartChunk(Chunk* chunk);
