@@ -25,5 +25,38 @@ TEST(RandomScan, DeliversWhatPlainLoopsDeliver) {
   }
 }
 
+TEST(RandomScan, LimitsAndLookingAheadChangeNothing) {
+  for (uint64_t seed = 0; seed < Seeds(300); ++seed) {
+    Random random(seed + (uint64_t{2} << 40));
+    const Table table = RandomTable(&random, 1 + static_cast<int>(seed % 5), seed % 10 == 0 ? 3000 : 10, 4);
+    const Object object = MakeObject(table, kCodecs[seed % 3]);
+    const Program program = MakeRandomProgram(&random).Decode();
+    SCOPED_TRACE(seed);
+    const Result whole = ScanAll(program, object);
+    const int64_t events = 1 + static_cast<int64_t>(random() % 5) * (seed % 10 == 0 ? 500 : 1);
+    const int64_t bytes = static_cast<int64_t>(random() % 300) * (seed % 10 == 0 ? 100 : 1);
+    ExpectSame(ScanAll(program, object, {0, events, -1, 0}), whole);
+    ExpectSame(ScanAll(program, object, {0, -1, bytes, 0}), whole);
+    ExpectSame(ScanAll(program, object, {0, events, bytes, random() % 2000}), whole);
+    ExpectSame(ScanAll(program, object, {0, -1, -1, random() % 2000}), whole);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(RandomScan, BlocksOfManyRowsGiveWhatPlainLoopsGive) {
+  for (uint64_t seed = 0; seed < Seeds(15); ++seed) {
+    Random random(seed + (uint64_t{3} << 40));
+    const Table table = RandomTable(&random, 2, 6000, 5);
+    const Object object = MakeObject(table, kCodecs[seed % 3]);
+    const Program program = MakeRandomProgram(&random).Decode();
+    SCOPED_TRACE(seed);
+    const Result result = ScanAll(program, object);
+    Result expected = Naive(program, table).Scan(ResultFor(program));
+    expected.report = result.report;
+    ExpectSame(result, expected);
+    if (HasFailure()) return;
+  }
+}
+
 }  // namespace
 }  // namespace skyhook::test
