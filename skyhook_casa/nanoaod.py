@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cores import usable_cores
 from .errors import InvalidRequest
 from .nanoaod_model import Collection, simulate
 from .nanoaod_tables import (
@@ -178,7 +179,7 @@ def make_dataset(
         )
         for i in range(files)
     ]
-    processes = min(files, processes or os.cpu_count() or 1)
+    processes = min(files, processes or usable_cores())
     if processes == 1:
         return [_make(job) for job in jobs]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from typing import Final, TypeVar
 from . import _engine
 from .batch import Batch
 from .catalog import Partition
+from .cores import usable_cores
 from .errors import StoreError
 from .execution import Choice
 from .feed import Feed
@@ -66,7 +66,7 @@ class Scan:
     ) -> None:
         self.plan = plan
         self.store = store
-        self.threads = max(1, threads or (REMOTE_THREADS if store.pushes_down else os.cpu_count() or 1))
+        self.threads = max(1, threads or (REMOTE_THREADS if store.pushes_down else usable_cores()))
         self.report = Report(plan.version.dataset, plan.version.number)
         self._progress = progress
         self._rows = rows

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..catalog import Catalog, DatasetVersion, FileInfo, Job, MetaTree, NewPartition, ObjectInfo, union_schema
+from ..cores import usable_cores
 from ..errors import AlreadyExists, IngestError, InvalidRequest, NotFound
 from ..object_format import CHUNK_EVENTS
 from ..schema import Column, ListInfo, Schema
@@ -296,7 +297,7 @@ def _worker_count(workers: int | None, store: ObjectStore, paths: list[str]) -> 
         return workers
     if sum(_local_bytes(path) for path in paths) < POOL_BYTES_MIN:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def _local_bytes(path: str) -> int:
