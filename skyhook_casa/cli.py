@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from . import __version__, connect
+from .ceph_cluster.cli import app as ceph_app
 from .errors import InvalidRequest, SkyhookError
 from .report import counted, human_bytes
 
@@ -127,6 +128,7 @@ def datasets(context: typer.Context) -> None:
 
 
 app.command("list", hidden=True)(datasets)
+app.add_typer(ceph_app, name="ceph")
 
 
 @app.command()
