@@ -70,7 +70,8 @@ int InfoMethod(cls_method_context_t, ceph::bufferlist*, ceph::bufferlist* out) {
 CLS_INIT(skyhook_casa_1) {
   cls_handle_t handle;
   cls_method_handle_t method;
-  if (cls_register("skyhook_casa_1", &handle) != 0) return;
+  // Unlike other calls it returns true if all is well.
+  if (cls_register("skyhook_casa_1", &handle) == 0) return;
   cls_register_cxx_method(handle, "scan", CLS_METHOD_RD, ScanMethod, &method);
   cls_register_cxx_method(handle, "verify", CLS_METHOD_RD, VerifyMethod, &method);
   cls_register_cxx_method(handle, "info", CLS_METHOD_RD, InfoMethod, &method);

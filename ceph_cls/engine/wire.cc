@@ -74,7 +74,8 @@ ScanRequest DecodeRequest(Bytes data) {
   const int64_t bytes_max = Load<int64_t>(at + 56);
   request.limits.bytes_max = bytes_max < 0 ? kReplyBytesMax : std::min(bytes_max, kReplyBytesMax);
   const uint32_t milliseconds = Load<uint32_t>(at + 64);
-  request.limits.milliseconds_max = milliseconds == 0 ? kMillisecondsMax : std::min(milliseconds, kMillisecondsMax);
+  request.limits.milliseconds_max =
+      milliseconds == 0 ? kMillisecondsMax : std::min(milliseconds, kMillisecondsMax);
   const uint64_t outputs = Load<uint32_t>(at + 68);
   const uint64_t program_bytes = Load<uint32_t>(at + 72);
   if (outputs > kColumnsMax || data.size() != kRequestHeaderBytes + outputs * 4 + program_bytes) {
