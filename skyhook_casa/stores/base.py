@@ -60,6 +60,12 @@ class ObjectStore(ABC):
 
     url: str
     """The address that `open_store` takes."""
+    catalog: str | None = None
+    """The catalog that the address names, if it does."""
+
+    def identity(self) -> str:
+        """Return what is the same for all addresses of this store, and for no other store."""
+        return self.url
 
     @abstractmethod
     def put(self, name: str, data: Buffer) -> bool:

@@ -18,8 +18,9 @@ def open_store(address: str | os.PathLike[str]) -> ObjectStore:
     Parameters
     ----------
     address : str or path
-        A directory (`store/`, `file:///data/store`), or `memory://` for a new store that lives
-        as long as the value returned.
+        A directory (`store/`, `file:///data/store`); a pool of a Ceph cluster
+        (`rados://POOL?conf=/etc/ceph/ceph.conf`); a bucket (`s3://BUCKET/PREFIX`); or `memory://` for a
+        new store that lives as long as the value returned.
 
     Raises
     ------
@@ -33,4 +34,11 @@ def open_store(address: str | os.PathLike[str]) -> ObjectStore:
         return DirectoryStore(Path(unquote(parts.path)))
     if address == "memory://":
         return MemoryStore()
-    raise InvalidRequest(f"no store is known for {address!r}: give a directory, file:///path or memory://")
+    if parts.scheme == "rados":
+        from .rados import RadosStore
+
+        return RadosStore(address)
+    raise InvalidRequest(
+        f"no store is known for {address!r}: "
+        "give a directory, file:///path, memory://, rados://POOL?conf=PATH or s3://BUCKET/PREFIX"
+    )
