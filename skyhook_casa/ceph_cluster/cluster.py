@@ -55,7 +55,7 @@ class Cluster:
         s3: bool = False,
         class_files: Sequence[Path] | None = None,
         extra_conf: Options | None = None,
-        guard: bool = False,
+        guard: int | None = None,
     ) -> Cluster:
         """Start a cluster, and return it when it can be used.
 
@@ -76,7 +76,7 @@ class Cluster:
         extra_conf
             Options of Ceph by section, such as ``{"osd": {"osd op num shards": 4}}``.
         guard
-            Take the cluster down when this process ends, however it ends.
+            Take the cluster down when the process of this id ends, however it ends.
 
         Raises
         ------
@@ -315,7 +315,7 @@ class Cluster:
             yield connected
 
 
-def _start(layout: Layout, settings: Settings, files: Sequence[Path], guard: bool) -> Cluster:
+def _start(layout: Layout, settings: Settings, files: Sequence[Path], guard: int | None) -> Cluster:
     for last in range(PORT_TRIES):
         mon, s3_port, osd = free_ports(3)
         cluster = Cluster(layout, settings.on_ports(mon, s3_port, osd))

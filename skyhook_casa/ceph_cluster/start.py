@@ -36,11 +36,11 @@ class Start:
         self.osd_ids = [str(uuid.uuid4()) for _ in range(self.settings.osds)]
         self.pids: list[int] = []
 
-    def run(self, guard: bool) -> None:
-        """Start everything, and return when it can be used; `guard` starts the watchdog too."""
+    def run(self, guard: int | None) -> None:
+        """Start everything, and return when it can be used; it ends with process `guard`."""
         self.write_files()
-        if guard:
-            daemons.spawn(self.layout, f"{daemons.WATCHDOG}.{os.getpid()}")
+        if guard is not None:
+            daemons.spawn(self.layout, f"{daemons.WATCHDOG}.{guard}")
         self.make_monitor()
         with ThreadPoolExecutor(self.settings.osds) as pool:
             made = [pool.submit(self.make_osd, number) for number in range(self.settings.osds)]

@@ -1,6 +1,6 @@
 """Ends a cluster when the process that wanted it has ended, however that came.
 
-Run by `Cluster.up(…, guard=True)` as ``python -m skyhook_casa.ceph_cluster.watchdog PID CONF``.
+Run by `Cluster.up(…, guard=PID)` as ``python -m skyhook_casa.ceph_cluster.watchdog PID CONF``.
 """
 
 from __future__ import annotations
