@@ -69,7 +69,7 @@ void ResultColumn::AppendValid(const uint8_t* from, int64_t n) {
   if (!has_valid) {
     has_valid = true;
     const int64_t before = this->n() - n;
-    std::memset(valid.Extend(static_cast<size_t>(before)), 1, static_cast<size_t>(before));
+    if (before > 0) std::memset(valid.Extend(static_cast<size_t>(before)), 1, static_cast<size_t>(before));
   }
   uint8_t* to = valid.Extend(static_cast<size_t>(n));
   if (n == 0) return;
