@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,16 +32,21 @@ from skyhook_casa.stores import (
     StoredObject,
     open_store,
 )
+from skyhook_casa.stores.rados import RadosStore
 
-STORES: dict[str, Callable[[Path], ObjectStore]] = {
+LOCAL: dict[str, Callable[[Path], ObjectStore]] = {
     "memory": lambda _: MemoryStore(),
     "directory": lambda path: DirectoryStore(path / "store"),
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*LOCAL, pytest.param("rados", marks=pytest.mark.ceph)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return STORES[request.param](tmp_path)
+    """An empty store of every kind."""
+    if request.param in LOCAL:
+        return LOCAL[request.param](tmp_path)
+    conf = request.getfixturevalue("ceph").layout.conf
+    return open_store(f"rados://skyhook?conf={conf}&namespace={uuid.uuid4().hex}")
 
 
 def make_older(store: ObjectStore, name: str, age_s: float) -> None:
@@ -48,6 +54,10 @@ def make_older(store: ObjectStore, name: str, age_s: float) -> None:
     then = time.time() - age_s
     if isinstance(store, MemoryStore):
         store._objects[name] = (store._objects[name][0], then)
+    elif isinstance(store, RadosStore):
+        operation = (io := store._pool.io()).create_write_op()
+        operation.set_xattr("age", b"")
+        io.operate_write_op(operation, name, mtime=int(then))
     else:
         path = store.local_path(name)
         assert path is not None
@@ -107,7 +117,7 @@ class TestReading:
         with pytest.raises(InvalidRequest, match="is empty"):
             ByteRange(*bounds)
 
-    @pytest.mark.parametrize("kind", STORES)
+    @pytest.mark.parametrize("kind", LOCAL)
     @settings(deadline=None, max_examples=50)
     @given(
         data=st.binary(min_size=1, max_size=200),
@@ -116,7 +126,7 @@ class TestReading:
     def test_ranges_are_slices(self, kind: str, data: bytes, ends: list[tuple[int, int]]) -> None:
         ranges = [ByteRange(a, b) for a, b in ends if a < b <= len(data)]
         with tempfile.TemporaryDirectory() as path:
-            store = STORES[kind](Path(path))
+            store = LOCAL[kind](Path(path))
             store.put("x", data)
             assert store.read_many("x", ranges) == [data[r.start : r.stop] for r in ranges]
 

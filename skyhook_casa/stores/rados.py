@@ -12,36 +12,20 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from pathlib import Path
+from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ClassMissing, NotFound, ResourceExhausted, StoreError
 from ..librados import rados
-from .address import StoreAddress, parse_address
-from .base import ByteRange, ObjectStore, StoredObject, check_data, check_name, is_name, past_the_end
+from .address import parse_address
+from .base import ByteRange, ObjectStore, StoredObject, check_data, check_name, is_name
 from .joining import read_joined
-from .rados_connection import (
-    CONF_DEFAULT,
-    TIMEOUT_LEAST_S,
-    USER_DEFAULT,
-    ClusterAddress,
-    Connection,
-    cluster_id,
-    connect,
-    forget_if_lost,
-)
+from .rados_connection import cluster_id
+from .rados_pool import Pool, cluster_address, with_absolute_conf
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-CLASS_NAME: Final = "skyhook_casa_1"
-"""Our object class; the number is the version of its requests and answers."""
-TIMEOUT_S: Final = 30.0
-"""How long a read or write waits, if the address does not say. Below 20 s an OSD that restarts is missed."""
-CLASS_TIMEOUT_S: Final = 5.0
-"""Longest wait for the object class, which gives back what it has after 0.1 s."""
 IN_FLIGHT_BYTES: Final = 16 << 20
 """About how much is asked for ahead of what has come."""
 IN_FLIGHT_MAX: Final = 16
@@ -52,94 +36,10 @@ LISTED_TOGETHER: Final = 256
 """Objects whose size and time are asked for at a time."""
 
 _OPTIONS: Final = ("conf", "user", "namespace", "timeout_s", "catalog")
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_DENIED: Final = (errno.EPERM, errno.EACCES)
 _CHANGED: Final = (errno.ERANGE, errno.EOVERFLOW)
 """What `assert_version` answers when the object has another version."""
 _MARK: Final = "skyhook.put"
 """Extended attribute that is set when a taken name is put again; that makes the object young."""
-
-
-class Pool:
-    """One namespace of a pool, as one user. Safe to use from many threads.
-
-    Parameters
-    ----------
-    cluster : ClusterAddress
-        Which cluster, as whom.
-    name, namespace : str
-        The pool; the namespace in it may be empty.
-    """
-
-    def __init__(self, cluster: ClusterAddress, name: str, namespace: str = "") -> None:
-        self.cluster = cluster
-        self.name = name
-        self.namespace = namespace
-        # librados sends a request again, to the next replica, when its OSD dies. Nothing but the
-        # time-out, which is the connection's, can stop that; so the object class gets a connection of
-        # its own with a short one, and nobody calls again what ended in it. That bounds the wait, not the
-        # damage: a request that killed each OSD it met reached the second one after 0.3 to 1.8 s.
-        self._impatient = ClusterAddress(cluster.conf, cluster.user, min(cluster.timeout_s, CLASS_TIMEOUT_S))
-
-    def io(self) -> Any:
-        """Return the `rados.Ioctx` that all threads share. Raises as `Connection.own_pool`."""
-        return connect(self.cluster).pool(self.name, self.namespace)
-
-    def own_io(self) -> Any:
-        """Return a `rados.Ioctx` that only the caller uses; to be closed. Raises as `Connection.own_pool`."""
-        return connect(self.cluster).own_pool(self.name, self.namespace)
-
-    def execute(self, oid: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
-        """Run a method of our object class on an object of RADOS. Raises as `ObjectStore.execute`."""
-        connection = connect(self._impatient)
-        io = connection.pool(self.name, self.namespace)
-        with self.reporting(f"cannot run {CLASS_NAME}.{method} on object {oid!r}", "", self._impatient):
-            try:
-                _, reply = io.execute(oid, CLASS_NAME, method, request, reply_bytes_max)
-            except rados().Error as error:
-                raise self._class_error(error, oid, method, reply_bytes_max) or error from error
-        return bytes(reply)
-
-    @contextmanager
-    def reporting(self, what: str, needs: str, cluster: ClusterAddress | None = None) -> Iterator[None]:
-        """Turn errors of librados into ours; `needs` is what the user must be allowed for this."""
-        try:
-            yield
-        except rados().Error as error:
-            if isinstance(error.errno, int):
-                raise self.error(error.errno, what, needs, cluster) from error
-            raise StoreError(f"{what}: {error}") from error
-
-    def error(
-        self, number: int, what: str, needs: str, cluster: ClusterAddress | None = None
-    ) -> NotFound | StoreError:
-        """Return the error that an errno of librados means."""
-        address = cluster or self.cluster
-        place = f"pool {self.name!r}"
-        if number == errno.ENOENT:
-            return NotFound(f"{what}: no such object in {place}")
-        if number in _DENIED:
-            return StoreError(f"{what} in {place}: {address.user} may not; its key needs {needs}")
-        if number == errno.ETIMEDOUT:
-            return StoreError(f"{what} in {place}: no answer within {address.timeout_s:g} s")
-        if number in _FULL:
-            return StoreError(f"{what}: {place} is full ({errno.errorcode[number]})")
-        forget_if_lost(connect(address), number)
-        return StoreError(f"{what} in {place}: {errno.errorcode.get(number, number)}")
-
-    def _class_error(self, error: Any, oid: str, method: str, reply_bytes_max: int) -> StoreError | None:
-        """Return what an errno means only for a call of the object class."""
-        call = f"{CLASS_NAME}.{method}"
-        if error.errno == errno.EOPNOTSUPP:
-            return ClassMissing(f"the OSDs of pool {self.name!r} have no object class {call}")
-        if error.errno in _DENIED:
-            return StoreError(
-                f"{self.cluster.user} may not run {call} in pool {self.name!r}: its key needs "
-                f"osd 'allow class {CLASS_NAME} {method}', or the OSDs may not load the class"
-            )
-        if error.errno == errno.ERANGE:
-            return StoreError(f"{call} on object {oid!r} answered more than {reply_bytes_max} bytes")
-        return None
 
 
 class RadosStore(ObjectStore):
@@ -182,11 +82,9 @@ class RadosStore(ObjectStore):
 
     def read_many(self, name: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         """See `ObjectStore.read_many`; ranges that lie close together are read as one."""
-        if not ranges:
-            self.size(name)
         check_name(name)
         with self._pool.reporting(f"cannot read object {name!r}", self._needs("r")):
-            return read_joined(lambda joined: self._read(name, joined), ranges)
+            return read_joined(self, name, ranges, lambda joined: self._read(name, joined))
 
     def size(self, name: str) -> int:
         """See `ObjectStore.size`."""
@@ -198,27 +96,24 @@ class RadosStore(ObjectStore):
         """See `ObjectStore.list`."""
         with self._pool.reporting("cannot list the objects", self._needs("r")):
             io = self._pool.io()
-            names: list[str] = []
-            for found in io.list_objects():
-                if is_name(found.key):
-                    names.append(found.key)
-                if len(names) == LISTED_TOGETHER:
-                    yield from self._stored(io, names)
-                    names = []
-            yield from self._stored(io, names)
+            names = (found.key for found in io.list_objects() if is_name(found.key))
+            while together := tuple(islice(names, LISTED_TOGETHER)):
+                yield from _listing(self._pool, io, together)
 
     def delete(self, name: str, put_before_s: float | None = None) -> bool:
         """See `ObjectStore.delete`."""
         check_name(name)
-        with self._pool.reporting(f"cannot delete object {name!r}", self._needs("rw")):
-            # The version of the last reply belongs to the Ioctx, so this thread needs its own.
-            with closing(self._pool.own_io()) as io:
-                try:
-                    while not (done := _remove(io, name, put_before_s)):
-                        if done is None:
-                            return False
-                except rados().ObjectNotFound:
-                    return False
+        # The version of the last reply belongs to the Ioctx, so this thread needs its own.
+        with (
+            self._pool.reporting(f"cannot delete object {name!r}", self._needs("rw")),
+            closing(self._pool.own_io()) as io,
+        ):
+            try:
+                if put_before_s is not None:
+                    return _remove_old(io, name, put_before_s)
+                io.remove_object(name)
+            except rados().ObjectNotFound:
+                return False
         return True
 
     @property
@@ -238,69 +133,34 @@ class RadosStore(ObjectStore):
     def _needs(self, caps: str) -> str:
         return f"osd 'allow {caps} pool={self._pool.name}'"
 
-    def _read(self, name: str, ranges: Sequence[ByteRange]) -> list[bytes]:
+    def _read(self, name: str, ranges: Sequence[ByteRange]) -> tuple[bytes, ...]:
         """Read every range, several at a time."""
         io = self._pool.io()
         if len(ranges) == 1 and ranges[0].nbytes <= PIECE_BYTES:
-            return [self._whole(name, ranges[0], io.read(name, ranges[0].nbytes, ranges[0].start))]
-        pieces = [
-            [
-                ByteRange(start, min(start + PIECE_BYTES, where.stop))
-                for start in range(where.start, where.stop, PIECE_BYTES)
-            ]
-            for where in ranges
-        ]
-        got = _read_ahead(io, name, [piece for group in pieces for piece in group])
-        found = []
-        for where, group in zip(ranges, pieces, strict=True):
-            parts = [self._checked(name, next(got)) for _ in group]
-            found.append(self._whole(name, where, parts[0] if len(parts) == 1 else b"".join(parts)))
-        return found
+            return (io.read(name, ranges[0].nbytes, ranges[0].start),)
+        groups = [_pieces(where) for where in ranges]
+        got = _read_ahead(io, name, [piece for group in groups for piece in group])
+        return tuple(_joined([self._checked(name, next(got)) for _ in group]) for group in groups)
 
     def _checked(self, name: str, outcome: bytes | int) -> bytes:
         if isinstance(outcome, int):
             raise self._pool.error(outcome, f"cannot read object {name!r}", self._needs("r"))
         return outcome
 
-    def _whole(self, name: str, where: ByteRange, data: bytes) -> bytes:
-        if len(data) != where.nbytes:
-            raise past_the_end(name, self.size(name), where)
-        return data
 
-    def _stored(self, io: Any, names: Sequence[str]) -> list[StoredObject]:
-        """Return the listing of those objects that are still there."""
-        asked: list[tuple[str, Any, list[tuple[int, Any]]]] = []
-        for name in names:
-            answer: list[tuple[int, Any]] = []
-            asked.append((name, io.aio_stat(name, _stat_keeper(answer)), answer))
-        found = []
-        for name, completion, answer in asked:
-            completion.wait_for_complete_and_cb()
-            code = completion.get_return_value()
-            if code == -errno.ENOENT:
-                continue
-            if code < 0:
-                raise self._pool.error(-code, f"cannot look at object {name!r}", self._needs("r"))
-            found.append(StoredObject(name, answer[0][0], _seconds(answer[0][1])))
-        return found
-
-
-def with_absolute_conf(parts: StoreAddress) -> StoreAddress:
-    """Return the address with a path of ``ceph.conf`` that holds in any directory."""
-    conf = parts.options.get("conf")
-    if conf is None:
-        return parts
-    return replace(parts, options={**parts.options, "conf": str(Path(conf).expanduser().absolute())})
-
-
-def cluster_address(parts: StoreAddress) -> ClusterAddress:
-    """Return the cluster that the options ``conf``, ``user`` and ``timeout_s`` name."""
-    user = parts.options.get("user", USER_DEFAULT)
-    return ClusterAddress(
-        conf=parts.options.get("conf", CONF_DEFAULT),
-        user=user if "." in user else f"client.{user}",
-        timeout_s=parts.number("timeout_s", TIMEOUT_S, TIMEOUT_LEAST_S),
-    )
+def _listing(pool: Pool, io: Any, names: Sequence[str]) -> Iterator[StoredObject]:
+    """Yield those objects that are still there."""
+    asked: list[tuple[str, Any, list[tuple[int, Any]]]] = []
+    for name in names:
+        answer: list[tuple[int, Any]] = []
+        asked.append((name, io.aio_stat(name, _stat_keeper(answer)), answer))
+    for name, completion, answer in asked:
+        completion.wait_for_complete_and_cb()
+        code = completion.get_return_value()
+        if code >= 0:
+            yield StoredObject(name, answer[0][0], _seconds(answer[0][1]))
+        elif code != -errno.ENOENT:
+            raise pool.error(-code, f"cannot look at object {name!r}", f"osd 'allow r pool={pool.name}'")
 
 
 def _touch(io: Any, name: str) -> bool:
@@ -331,27 +191,34 @@ def _create(io: Any, name: str, data: bytes) -> bool:
     return True
 
 
-def _remove(io: Any, name: str, put_before_s: float | None) -> bool | None:
-    """Remove an object; None if it was put too late, False if it changed meanwhile."""
-    if put_before_s is None:
-        io.remove_object(name)
-        return True
-    _, modified = io.stat(name)
-    version = io.get_last_version()
-    if _seconds(modified) + 1 > put_before_s:  # the time is rounded down
-        return None
-    operation = io.create_write_op()
-    operation.assert_version(version)
-    operation.remove()
-    try:
-        io.operate_write_op(operation, name)
-    except rados().Error as error:
-        if error.errno in _CHANGED:
+def _remove_old(io: Any, name: str, put_before_s: float) -> bool:
+    """Remove an object if it was last put before that time; return whether it was."""
+    while True:
+        _, modified = io.stat(name)
+        version = io.get_last_version()
+        if _seconds(modified) + 1 > put_before_s:  # the time is rounded down
             return False
-        raise
-    finally:
-        io.release_write_op(operation)
-    return True
+        operation = io.create_write_op()
+        operation.assert_version(version)
+        operation.remove()
+        try:
+            io.operate_write_op(operation, name)
+        except rados().Error as error:
+            if error.errno not in _CHANGED:
+                raise
+        else:
+            return True
+        finally:
+            io.release_write_op(operation)
+
+
+def _pieces(where: ByteRange) -> list[ByteRange]:
+    starts = range(where.start, where.stop, PIECE_BYTES)
+    return [ByteRange(start, min(start + PIECE_BYTES, where.stop)) for start in starts]
+
+
+def _joined(parts: Sequence[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _read_ahead(io: Any, name: str, ranges: Sequence[ByteRange]) -> Iterator[bytes | int]:

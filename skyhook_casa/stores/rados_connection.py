@@ -9,9 +9,9 @@ from __future__ import annotations
 import atexit
 import ctypes
 import errno
+import math
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,11 +44,11 @@ class ClusterAddress:
 
     def options(self) -> dict[str, str]:
         """Return the options of librados that make it answer in time, and quietly."""
-        connect_s = str(min(CONNECT_TIMEOUT_S, self.timeout_s))
+        connect_s = str(math.ceil(min(CONNECT_TIMEOUT_S, self.timeout_s)))
         return {
             "client_mount_timeout": connect_s,
             "rados_mon_op_timeout": connect_s,
-            "rados_osd_op_timeout": str(self.timeout_s),
+            "rados_osd_op_timeout": str(math.ceil(self.timeout_s)),
             # By default 10 s and 5 s: a client would find a restarted OSD after 15 s instead of 2 s.
             "objecter_timeout": str(MAP_TIMEOUT_S),
             "objecter_tick_interval": "0.5",
@@ -142,7 +142,8 @@ class Connection:
             return StoreError(f"the cluster of {address.conf} does not answer (waited {waited_s:g} s)")
         if error.errno in (errno.EPERM, errno.EACCES):
             return StoreError(
-                f"the cluster of {address.conf} refuses {address.user}: its key is wrong, or lacks mon 'allow r'"
+                f"the cluster of {address.conf} refuses {address.user}: "
+                "its key is wrong, or lacks mon 'allow r'"
             )
         if error.errno == errno.ENOENT:
             return StoreError(f"no key of {address.user} in the keyring that {address.conf} names")
@@ -211,6 +212,5 @@ def _begin_child() -> None:
     _connections.clear()
 
 
-_register: Callable[..., object] = os.register_at_fork
-_register(after_in_child=_begin_child)
+os.register_at_fork(after_in_child=_begin_child)
 atexit.register(_close_all)

@@ -1,0 +1,132 @@
+"""A pool of a Ceph cluster: where requests go, our object class among them, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import ClassMissing, NotFound, StoreError
+from ..librados import rados
+from .address import StoreAddress
+from .rados_connection import (
+    CONF_DEFAULT,
+    TIMEOUT_LEAST_S,
+    USER_DEFAULT,
+    ClusterAddress,
+    connect,
+    forget_if_lost,
+)
+
+CLASS_NAME: Final = "skyhook_casa_1"
+"""Our object class; the number is the version of its requests and answers."""
+TIMEOUT_S: Final = 30.0
+"""How long a read or write waits, if the address does not say. Below 20 s an OSD that restarts is missed."""
+CLASS_TIMEOUT_S: Final = 5.0
+"""Longest wait for the object class, which gives back what it has after 0.1 s."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_DENIED: Final = (errno.EPERM, errno.EACCES)
+
+
+class Pool:
+    """One namespace of a pool, as one user. Safe to use from many threads.
+
+    Parameters
+    ----------
+    cluster : ClusterAddress
+        Which cluster, as whom.
+    name, namespace : str
+        The pool; the namespace in it may be empty.
+    """
+
+    def __init__(self, cluster: ClusterAddress, name: str, namespace: str = "") -> None:
+        self.cluster = cluster
+        self.name = name
+        self.namespace = namespace
+        # librados sends a request again, to the next replica, when its OSD dies. Nothing but the
+        # time-out, which is the connection's, can stop that; so the object class gets a connection of
+        # its own with a short one, and nobody calls again what ended in it. That bounds the wait, not the
+        # damage: a request that killed each OSD it met reached the second one after 0.3 to 1.8 s.
+        self._impatient = ClusterAddress(cluster.conf, cluster.user, min(cluster.timeout_s, CLASS_TIMEOUT_S))
+
+    def io(self) -> Any:
+        """Return the `rados.Ioctx` that all threads share. Raises as `Connection.own_pool`."""
+        return connect(self.cluster).pool(self.name, self.namespace)
+
+    def own_io(self) -> Any:
+        """Return a `rados.Ioctx` that only the caller uses; to be closed. Raises as `Connection.own_pool`."""
+        return connect(self.cluster).own_pool(self.name, self.namespace)
+
+    def execute(self, oid: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+        """Run a method of our object class on an object of RADOS. Raises as `ObjectStore.execute`."""
+        connection = connect(self._impatient)
+        io = connection.pool(self.name, self.namespace)
+        with self.reporting(f"cannot run {CLASS_NAME}.{method} on object {oid!r}", "", self._impatient):
+            try:
+                _, reply = io.execute(oid, CLASS_NAME, method, request, reply_bytes_max)
+            except rados().Error as error:
+                raise self._class_error(error, oid, method, reply_bytes_max) or error from error
+        return bytes(reply)
+
+    @contextmanager
+    def reporting(self, what: str, needs: str, cluster: ClusterAddress | None = None) -> Iterator[None]:
+        """Turn errors of librados into ours; `needs` is what the user must be allowed for this."""
+        try:
+            yield
+        except rados().Error as error:
+            if isinstance(error.errno, int):
+                raise self.error(error.errno, what, needs, cluster) from error
+            raise StoreError(f"{what}: {error}") from error
+
+    def error(
+        self, number: int, what: str, needs: str, cluster: ClusterAddress | None = None
+    ) -> NotFound | StoreError:
+        """Return the error that an errno of librados means."""
+        address = cluster or self.cluster
+        place = f"pool {self.name!r}"
+        if number == errno.ENOENT:
+            return NotFound(f"{what}: no such object in {place}")
+        if number in _DENIED:
+            return StoreError(f"{what} in {place}: {address.user} may not; its key needs {needs}")
+        if number == errno.ETIMEDOUT:
+            return StoreError(f"{what} in {place}: no answer within {address.timeout_s:g} s")
+        if number in _FULL:
+            return StoreError(f"{what}: {place} is full ({errno.errorcode[number]})")
+        forget_if_lost(connect(address), number)
+        return StoreError(f"{what} in {place}: {errno.errorcode.get(number, number)}")
+
+    def _class_error(self, error: Any, oid: str, method: str, reply_bytes_max: int) -> StoreError | None:
+        """Return what an errno means only for a call of the object class."""
+        call = f"{CLASS_NAME}.{method}"
+        if error.errno == errno.EOPNOTSUPP:
+            return ClassMissing(f"the OSDs of pool {self.name!r} have no object class {call}")
+        if error.errno in _DENIED:
+            return StoreError(
+                f"{self.cluster.user} may not run {call} in pool {self.name!r}: its key needs "
+                f"osd 'allow class {CLASS_NAME} {method}', or the OSDs may not load the class"
+            )
+        if error.errno == errno.ERANGE:
+            return StoreError(f"{call} on object {oid!r} answered more than {reply_bytes_max} bytes")
+        return None
+
+
+def with_absolute_conf(parts: StoreAddress) -> StoreAddress:
+    """Return the address with a path of ``ceph.conf`` that holds in any directory."""
+    conf = parts.options.get("conf")
+    if conf is None:
+        return parts
+    return replace(parts, options={**parts.options, "conf": str(Path(conf).expanduser().absolute())})
+
+
+def cluster_address(parts: StoreAddress) -> ClusterAddress:
+    """Return the cluster that the options ``conf``, ``user`` and ``timeout_s`` name."""
+    user = parts.options.get("user", USER_DEFAULT)
+    return ClusterAddress(
+        conf=parts.options.get("conf", CONF_DEFAULT),
+        user=user if "." in user else f"client.{user}",
+        timeout_s=parts.number("timeout_s", TIMEOUT_S, TIMEOUT_LEAST_S),
+    )
