@@ -68,7 +68,8 @@ def options(
         typer.Option("--store", "-s", help="Directory or URL; by default $SKYHOOK_STORE or ./skyhook-store."),
     ] = None,
     catalog: Annotated[
-        str | None, typer.Option(help="Database URL of the catalog; by default inside the store.")
+        str | None,
+        typer.Option(help="Database URL of the catalog; by default the store's own."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of a query; by default one for each core.")

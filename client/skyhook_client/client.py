@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from skyhook_casa.errors import InvalidRequest, NotFound
+from skyhook_casa.errors import NotFound
 from skyhook_casa.progress import Progress
 from skyhook_casa.query import Fill
 from skyhook_casa.query import Query as QueryValue
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE: Final = "SKYHOOK_STORE"
 """Environment variable with the address of the store that `connect()` opens."""
-CATALOG_FILE: Final = "catalog.sqlite"
-"""The catalog inside a store that is a directory."""
 STORE_DEFAULT: Final = "skyhook-store"
 """The directory that `connect()` opens if the variable is not set, below the current one."""
 
@@ -45,7 +43,9 @@ def connect(
         A directory, or the URL of another kind of store. By default what the environment variable
         ``SKYHOOK_STORE`` says, else the directory ``skyhook-store`` below the current one.
     catalog : str, optional
-        Database URL of the catalog; by default ``catalog.sqlite`` inside the store's directory.
+        Database URL of the catalog; by default what the store's URL says with ``catalog=``, else
+        ``catalog.sqlite`` inside the store's directory. For a pool or bucket what the environment
+        variable ``SKYHOOK_CATALOG`` says, else a file in the user's data directory.
     threads : int, optional
         How many threads a query uses; by default as many as there are cores.
     progress : bool, optional
@@ -252,17 +252,9 @@ class Client:
             return False
 
     def _catalog_address(self) -> str | os.PathLike[str]:
-        if self._catalog_url is not None:
-            return self._catalog_url
-        from skyhook_casa.stores import DirectoryStore
+        from skyhook_casa.catalog.place import catalog_address
 
-        if isinstance(self.store, DirectoryStore):
-            return self.store.path / CATALOG_FILE
-        if self.store.url.startswith("memory://"):
-            return "memory://"
-        raise InvalidRequest(
-            f"the catalog of {self.store.url} is not inside the store; name it with catalog="
-        )
+        return catalog_address(self.store, self._catalog_url)
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
