@@ -46,7 +46,9 @@ lint: venv  ## ruff, mypy and clang-format, changing nothing
 
 ctest: build  ## the C++ tests
 	@cmake --build build/engine
-	@ctest --test-dir build/engine --output-on-failure --no-tests=ignore
+	@ctest --test-dir build/engine -j 2 --output-on-failure --no-tests=ignore >build/ctest.log \
+	  || { cat build/ctest.log; false; }
+	@grep -E 'tests? (passed|failed)' build/ctest.log
 
 format: venv  ## put Python and C++ into the project's format
 	@$(BIN)/ruff check --quiet --fix --exit-zero .
