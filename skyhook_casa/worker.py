@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
-from collections.abc import Sequence
 from typing import Final
 
 from . import _engine
@@ -17,10 +15,8 @@ from .stores import ByteRange, ObjectStore
 
 NO_LIMIT: Final = -1
 """Of events or bytes, for the engine."""
-GAP_BYTES: Final = 64 << 10
-"""Ranges closer than this are read as one."""
-READ_BYTES_MAX: Final = 8 << 20
-"""Longest range that is made by joining ranges."""
+LOOKAHEAD_BYTES: Final = 8 << 20
+"""Bytes of later chunks that are read together with those of the first."""
 ANSWER_BYTES: Final = 2 << 20
 """Values after which an answer of the object class ends; a slice of events may pass it."""
 REPLY_BYTES_MAX: Final = 16 << 20
@@ -113,7 +109,7 @@ class Worker:
             return cursor
         read = RangeReader(self._store, info.name)
         cursor = scan.run_ranges(
-            read, *directory, result, part.first_event, cursor, events_max, bytes_max, READ_BYTES_MAX
+            read, *directory, result, part.first_event, cursor, events_max, bytes_max, LOOKAHEAD_BYTES
         )
         self.bytes_moved += read.nbytes
         return cursor
@@ -153,35 +149,16 @@ def scan_request(
 
 
 class RangeReader:
-    """Reads ranges of one object; ranges that lie close together are read as one."""
+    """Reads ranges of one object for the engine, and counts their bytes."""
 
     def __init__(self, store: ObjectStore, name: str) -> None:
         self._store = store
         self._name = name
         self.nbytes = 0
-        """Bytes read so far, gaps included."""
+        """Bytes read so far."""
 
-    def __call__(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
+    def __call__(self, ranges: list[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (start, stop), in the order given."""
-        joined = join_ranges(ranges)
-        parts = self._store.read_many(self._name, joined)
-        views = [memoryview(part) for part in parts]
-        self.nbytes += sum(where.nbytes for where in joined)
-        starts = [where.start for where in joined]
-        found = []
-        for start, stop in ranges:
-            number = bisect_right(starts, start) - 1
-            found.append(views[number][start - starts[number] : stop - starts[number]])
-        return found
-
-
-def join_ranges(ranges: Sequence[tuple[int, int]]) -> list[ByteRange]:
-    """Return ranges that cover `ranges`: those with gaps up to `GAP_BYTES` are one."""
-    joined: list[list[int]] = []
-    for start, stop in sorted(ranges):
-        near = joined and start - joined[-1][1] <= GAP_BYTES and stop - joined[-1][0] <= READ_BYTES_MAX
-        if joined and (near or start < joined[-1][1]):
-            joined[-1][1] = max(joined[-1][1], stop)
-        else:
-            joined.append([start, stop])
-    return [ByteRange(start, stop) for start, stop in joined]
+        wanted = [ByteRange(start, stop) for start, stop in ranges]
+        self.nbytes += sum(where.nbytes for where in wanted)
+        return self._store.read_many(self._name, wanted)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
 from skyhook_casa.feed import Feed
 from skyhook_casa.shares import Shares, blocks
-from skyhook_casa.stores import MemoryStore
-from skyhook_casa.worker import GAP_BYTES, READ_BYTES_MAX, RangeReader, join_ranges
+from skyhook_casa.stores import ByteRange, MemoryStore
+from skyhook_casa.stores.joining import GAP_BYTES, READ_BYTES_MAX, join_ranges, read_joined
 
 RANGES = st.lists(
     st.builds(lambda start, size: (start, start + size), st.integers(0, 300_000), st.integers(1, 50_000)),
@@ -43,7 +43,8 @@ def test_every_range_gets_its_bytes(ranges: list[tuple[int, int]]) -> None:
     store = MemoryStore()
     data = bytes(range(256)) * 1500
     store.put("ab", data)
-    found = RangeReader(store, "ab")(ranges)
+    wanted = [ByteRange(start, stop) for start, stop in ranges]
+    found = read_joined(store, "ab", wanted, lambda joined: store.read_many("ab", joined))
     assert [bytes(view) for view in found] == [data[start:stop] for start, stop in ranges]
 
 
