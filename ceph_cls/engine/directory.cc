@@ -115,7 +115,12 @@ ColumnRow DecodeRow(Bytes data, const DirectoryHeader& header, uint32_t index,
   if (row.kind == ColumnKind::kOffsets && row.dtype != DType::kInt32) Corrupt("offsets that are not int32");
   row.chunks.resize(header.n_chunks);
   if (!row.chunks.empty()) std::memcpy(row.chunks.data(), data.data() + 32, 48 * row.chunks.size());
-  for (size_t i = 0; i < row.chunks.size(); ++i) CheckEntry(row.chunks[i], row, header, events[i]);
+  uint64_t stored = 0;
+  for (size_t i = 0; i < row.chunks.size(); ++i) {
+    CheckEntry(row.chunks[i], row, header, events[i]);
+    stored += row.chunks[i].stored_bytes;
+  }
+  if (stored > header.start) Corrupt("the chunks' bytes overlap");
   return row;
 }
 
