@@ -48,8 +48,8 @@ void NoteBounds(const std::vector<uint8_t>& values, DType dtype, ChunkEntry* ent
 void NoteLengths(const std::vector<uint8_t>& offsets, ChunkEntry* entry) {
   entry->flags = 0;
   for (size_t i = 4; i < offsets.size(); i += 4) {
-    const auto length =
-        static_cast<uint64_t>(Load<int32_t>(offsets.data() + i) - Load<int32_t>(offsets.data() + i - 4));
+    const auto length = static_cast<uint64_t>(int64_t{Load<int32_t>(offsets.data() + i)} -
+                                              int64_t{Load<int32_t>(offsets.data() + i - 4)});
     if (entry->flags == 0 || length < entry->min_bits) entry->min_bits = length;
     if (entry->flags == 0 || length > entry->max_bits) entry->max_bits = length;
     entry->flags = 1;
