@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,9 @@ def new_ceph() -> Iterator[Callable[..., Cluster]]:
     _skip_without_ceph()
     made: list[Path] = []
 
-    def up(**options: object) -> Cluster:
-        made.append(Path(tempfile.mkdtemp(prefix="skyhook-ceph-")))
-        return Cluster.up(made[-1], **({"store": "memstore", "guard": os.getpid()} | options))
+    def up(folder: Path | None = None, **options: Any) -> Cluster:
+        made.append(folder or Path(tempfile.mkdtemp(prefix="skyhook-ceph-")))
+        return Cluster.up(made[-1], **{"store": "memstore", "guard": os.getpid(), **options})
 
     yield up
     for folder in made:

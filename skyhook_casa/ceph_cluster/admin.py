@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from ..errors import AlreadyExists, InvalidRequest, NotFound, StoreError
 from ..librados import rados
-from .config import HOST, Layout
+from .config import Layout
 from .keys import Caps
 
 POLL_S: Final = 0.05
@@ -93,6 +92,16 @@ class Admin:
         finally:
             context.close()
 
+    def pg_states(self) -> dict[str, str]:
+        """Return the state of every placement group by its id; for want of an answer that is "unknown"."""
+        states = {}
+        for pool in self.command("osd dump")["pools"]:
+            for number in range(pool["pg_num"]):
+                pg = f"{pool['pool']}.{number:x}"
+                code, output, _ = self.handle.pg_command(pg, _request("query", {"pgid": pg}), b"")
+                states[pg] = str(json.loads(output)["state"]) if code == 0 else "unknown"
+        return states
+
     def user(self, name: str, caps: Caps) -> str:
         """Make a user if there is none, set its caps, and return its key."""
         pairs = [word for daemon, cap in caps.items() for word in (daemon, cap)]
@@ -139,16 +148,6 @@ def rados_handle(layout: Layout, user: str) -> Iterator[Any]:
         raise StoreError(f"the cluster in {layout.folder} failed for {user}: {error}") from error
     finally:
         handle.shutdown()
-
-
-def wait_for_port(port: int, timeout_s: float, check: Callable[[], None]) -> None:
-    """Wait until somebody listens on a port of 127.0.0.1."""
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((HOST, port)) == 0
-
-    wait_until(listens, timeout_s, check, f"port {port} answering")
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, check: Callable[[], None], what: str) -> None:

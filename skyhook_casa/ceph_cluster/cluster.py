@@ -272,6 +272,23 @@ class Cluster:
                 f"osd.{osd} being up",
             )
 
+    def wait_clean(self, timeout_s: float = UP_TIMEOUT_S) -> None:
+        """Wait until all OSDs are up and every object has all its copies.
+
+        Raises
+        ------
+        StoreError
+            After `timeout_s`.
+        """
+        with self.admin() as connected:
+            connected.wait_for_osds(self.settings.osds, timeout_s, lambda: None)
+            admin.wait_until(
+                lambda: all("active+clean" in state for state in connected.pg_states().values()),
+                timeout_s,
+                lambda: None,
+                "all placement groups being clean",
+            )
+
     def add_pool(self, name: str, size: int = 2, *, erasure: bool = False) -> str:
         """Make a pool, and return the address of a store in it.
 

@@ -203,6 +203,8 @@ def _global_options(layout: Layout, settings: Settings) -> dict[str, object]:
 _GLOBAL: Final[dict[str, object]] = {
     "ms_bind_msgr1": "false",
     "ms_bind_ipv6": "false",
+    "ms_bind_retry_count": 1,
+    "ms_bind_retry_delay": 1,
     "ms_async_op_threads": 2,
     "auth_cluster_required": "cephx",
     "auth_service_required": "cephx",
@@ -248,6 +250,8 @@ _OSD: Final[dict[str, object]] = {
     "osd_scrub_min_interval": 8_640_000,
     "osd_scrub_max_interval": 8_640_000,
     "osd_deep_scrub_interval": 8_640_000,
+    "osd_recovery_sleep_hdd": 0,
+    "osd_recovery_sleep_ssd": 0,
     "osd_op_num_shards": 2,
     "osd_op_num_threads_per_shard": 2,
     "osd_memory_target": 896 * MIB,

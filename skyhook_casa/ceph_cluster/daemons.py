@@ -32,6 +32,8 @@ TOOL_TIMEOUT_S: Final = 120.0
 END_TIMEOUT_S: Final = 30.0
 """Longest wait for a daemon to end after a signal that ends it."""
 LOG_LINES_SHOWN: Final = 5
+TCP_LISTENS: Final = "0A"
+"""State of a socket, in /proc/net/tcp."""
 
 _children: Final[dict[int, subprocess.Popen[bytes]]] = {}
 """Daemons that this process started, by id, so that they are reaped."""
@@ -178,6 +180,18 @@ def log_end(layout: Layout, name: str) -> str:
         if shown:
             return f"{'; '.join(shown)}; see {layout.logs / name}.log and .out"
     return f"it said nothing; see {layout.logs}"
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether a process listens on a port of IPv4."""
+    sockets = set()
+    with suppress(FileNotFoundError):  # it may end, or close a file, while we look
+        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == TCP_LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                sockets.add(f"socket:[{fields[9]}]")
+        return any(str(file.readlink()) in sockets for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def resident_bytes(pid: int) -> int:

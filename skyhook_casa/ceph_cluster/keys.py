@@ -50,13 +50,17 @@ def user_caps(settings: Settings, class_names: Iterable[str]) -> dict[str, Caps]
 
     `client.skyhook` is the key of a service: it reads and writes the pool `skyhook`, and reads the
     objects of S3. `client.analyst` runs the scans of our object classes, which read for it; it
-    neither reads nor writes an object itself.
+    neither reads nor writes nor lists objects itself.
     """
     everything = "allow *"
-    service = [f"allow rwx pool={POOL}"]
-    if settings.s3:
-        service.append(f"allow rx pool={S3_POOL}")
-    scans = [f"allow class {name} {method}" for name in class_names for method in ANALYST_METHODS]
+    service = [f"allow rwx pool={POOL}", *([f"allow rx pool={S3_POOL}"] if settings.s3 else [])]
+    pools = [POOL, *([S3_POOL] if settings.s3 else [])]
+    scans = [
+        f"allow class {name} {method} pool={pool}"
+        for name in class_names
+        for method in ANALYST_METHODS
+        for pool in pools
+    ]
     return {
         "client.admin": {"mon": everything, "osd": everything, "mgr": everything, "mds": everything},
         "client.skyhook": {"mon": "allow r", "osd": ", ".join(service)},

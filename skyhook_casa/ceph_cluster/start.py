@@ -34,7 +34,7 @@ class Start:
         self.settings = settings
         self.class_files = class_files
         self.osd_ids = [str(uuid.uuid4()) for _ in range(self.settings.osds)]
-        self.pids: list[int] = []
+        self.pids: dict[str, int] = {}
 
     def run(self, guard: int | None) -> None:
         """Start everything, and return when it can be used; it ends with process `guard`."""
@@ -47,7 +47,7 @@ class Start:
             self.spawn("mon.a")
         for osd in made:
             osd.result()
-        admin.wait_for_port(self.settings.mon_port, UP_TIMEOUT_S, self.check)
+        self.wait_for_port("mon.a", self.settings.mon_port)
         with admin.connected(self.layout) as connected:
             self.start_osds(connected)
             if self.settings.mgr:
@@ -116,17 +116,23 @@ class Start:
 
     def start_s3(self) -> None:
         """Wait for radosgw, and make the user and the bucket."""
-        admin.wait_for_port(self.settings.s3_port, UP_TIMEOUT_S, self.check)
+        self.wait_for_port("rgw.r", self.settings.s3_port)
         s3.create_user(self.layout)
         s3.create_bucket(self.layout, self.settings)
 
+    def wait_for_port(self, name: str, port: int) -> None:
+        """Wait until a daemon listens; another process on its port does not count."""
+        pid = self.pids[name]
+        what = f"{name} listening on port {port}; see {self.layout.logs / name}.log"
+        admin.wait_until(lambda: daemons.listens(pid, port), UP_TIMEOUT_S, self.check, what)
+
     def spawn(self, name: str) -> None:
         """Start a daemon, and remember to watch it."""
-        self.pids.append(daemons.spawn(self.layout, name))
+        self.pids[name] = daemons.spawn(self.layout, name)
 
     def check(self) -> None:
         """Raise a `StoreError` if a daemon has ended."""
-        daemons.check_alive(self.layout, self.pids)
+        daemons.check_alive(self.layout, self.pids.values())
 
 
 def checked_folder(folder: str | os.PathLike[str]) -> Path:
