@@ -31,7 +31,7 @@ struct KernelTable {
   void (*unpack_bits)(const uint8_t* bits, int64_t n, uint8_t* out);
   // Whether offsets start at 0 and never fall; *longest and the last offset come out.
   bool (*check_offsets)(const int32_t* offsets, int64_t n_lists);
-  // Writes the numbers of the true elements to out, returns how many. `out` has room for n.
+  // Writes the numbers of the true elements to out, returns how many. `out` has room for n + 8.
   int64_t (*select)(const uint8_t* mask, int64_t n, int32_t* out);
   // out[k] = x[index[k]], `width` bytes each (1, 2, 4 or 8).
   void (*gather)(const void* x, const int32_t* index, int64_t n, size_t width, void* out);

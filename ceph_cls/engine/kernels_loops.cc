@@ -566,16 +566,33 @@ bool CheckOffsets(const int32_t* offsets, int64_t n_lists) {
   return bad == 0;
 }
 
+// For each byte, the numbers of its set bits in a row.
+struct BitNumbers {
+  uint8_t of[256][8];
+};
+constexpr BitNumbers MakeBitNumbers() {
+  BitNumbers numbers{};
+  for (int byte = 0; byte < 256; ++byte) {
+    int k = 0;
+    for (int bit = 0; bit < 8; ++bit) {
+      if ((byte >> bit & 1) != 0) numbers.of[byte][k++] = static_cast<uint8_t>(bit);
+    }
+  }
+  return numbers;
+}
+constexpr BitNumbers kBitNumbers = MakeBitNumbers();
+
 int64_t Select(const uint8_t* mask, int64_t n, int32_t* out) {
   int64_t k = 0, i = 0;
   for (; i + 8 <= n; i += 8) {
     uint64_t eight;
     std::memcpy(&eight, mask + i, 8);
     if (eight == 0) continue;
-    for (int j = 0; j < 8; ++j) {
-      out[k] = static_cast<int32_t>(i + j);
-      k += mask[i + j];
-    }
+    // The eight truths as the bits of one byte; eight numbers are written, those that count are kept.
+    const unsigned bits = static_cast<unsigned>((eight * 0x0102040810204080ull) >> 56);
+    const uint8_t* numbers = kBitNumbers.of[bits];
+    for (int j = 0; j < 8; ++j) out[k + j] = static_cast<int32_t>(i) + numbers[j];
+    k += __builtin_popcount(bits);
   }
   for (; i < n; ++i) {
     out[k] = static_cast<int32_t>(i);
