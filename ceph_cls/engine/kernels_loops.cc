@@ -18,8 +18,6 @@ template <typename T>
 constexpr bool kBool = std::is_same_v<T, bool>;
 template <typename T>
 constexpr bool kInteger = std::is_integral_v<T> && !kBool<T>;
-template <typename T>
-constexpr bool kNumber = !kBool<T>;
 
 // The unsigned twin of an integer: its arithmetic wraps, as NumPy's does.
 template <typename T>
