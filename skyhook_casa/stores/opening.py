@@ -38,6 +38,10 @@ def open_store(address: str | os.PathLike[str]) -> ObjectStore:
         from .rados import RadosStore
 
         return RadosStore(address)
+    if parts.scheme == "s3":
+        from .s3 import S3Store
+
+        return S3Store(address)
     raise InvalidRequest(
         f"no store is known for {address!r}: "
         "give a directory, file:///path, memory://, rados://POOL?conf=PATH or s3://BUCKET/PREFIX"
