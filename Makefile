@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test test-fast lint ctest format demo bench clean
+.PHONY: help venv build test test-fast lint ctest ceph-packages object-class format demo demo-ceph bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -23,6 +23,7 @@ $(VENV)/.installed: pyproject.toml setup.py tools/debian-packages
 
 # The tools that only developers and CI need.
 $(VENV)/.installed-dev: $(VENV)/.installed
+	@tools/debian-packages $(PYTHON) ceph
 	@echo "Installing the tools for development"
 	@$(PIP) --no-build-isolation --editable ".[dev]"
 	@touch $@
@@ -35,7 +36,7 @@ build: $(VENV)/.installed  ## compile the engine, only what changed
 test: venv lint ctest  ## all that CI checks
 	@$(BIN)/python -m pytest -q -n 2
 
-test-fast: venv build  ## the Python tests without the slow ones
+test-fast: venv object-class  ## the Python tests without the slow ones
 	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 lint: venv  ## ruff, mypy and clang-format, changing nothing
@@ -50,6 +51,12 @@ ctest: build  ## the C++ tests
 	  || { cat build/ctest.log; false; }
 	@grep -E 'tests? (passed|failed)' build/ctest.log
 
+ceph-packages:
+	@tools/debian-packages $(PYTHON) ceph
+
+object-class: ceph-packages build
+	@cmake --build build/engine --target cls_skyhook_casa_1
+
 format: venv  ## put Python and C++ into the project's format
 	@$(BIN)/ruff check --quiet --fix --exit-zero .
 	@$(BIN)/ruff format --quiet .
@@ -57,6 +64,9 @@ format: venv  ## put Python and C++ into the project's format
 
 demo: build  ## 200,000 events from ROOT file to plots, in demo-output/
 	@$(BIN)/python docs/examples/demo.py demo-output
+
+demo-ceph: object-class  ## the demo with cuts inside the OSDs of a real Ceph cluster, which it starts and ends
+	@$(BIN)/python docs/examples/demo_ceph.py demo-output
 
 bench: venv build  ## the benchmarks beside their peers: 6 GB of data in bench-data/, an hour
 	@$(PIP) --no-build-isolation --editable ".[bench]"

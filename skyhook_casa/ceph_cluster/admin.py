@@ -135,12 +135,14 @@ def connected(layout: Layout, user: str = "client.admin") -> Iterator[Admin]:
 def rados_handle(layout: Layout, user: str) -> Iterator[Any]:
     """Connect as any user; gives a `rados.Rados`."""
     module = rados()
-    timeouts = {
+    options = {
+        "objecter_timeout": "1",  # ask for a new map soon after an OSD has ended
+        "objecter_tick_interval": "0.5",
         "client_mount_timeout": str(REPLY_TIMEOUT_S),
         "rados_mon_op_timeout": str(REPLY_TIMEOUT_S),
         "rados_osd_op_timeout": str(REPLY_TIMEOUT_S),
     }
-    handle = module.Rados(conffile=str(layout.conf), name=user, conf=timeouts)
+    handle = module.Rados(conffile=str(layout.conf), name=user, conf=options)
     try:
         handle.connect()
         yield handle
