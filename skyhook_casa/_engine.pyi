@@ -30,6 +30,13 @@ KERNELS: str
 def checksum(data: Any) -> int:
     """Return the XXH3-64 of a buffer."""
 
+def answer(method: str, request: bytes, read: Callable[[int, int], Any]) -> bytes:
+    """Return what the object class answers to a request (`ceph_cls/doc/wire.md`).
+
+    `read` gives the bytes of the object from `start` up to, but not including, `stop`. An error
+    of the scan is part of the answer; `Result.append_answer` raises it.
+    """
+
 def bounds(values: NDArray[Any]) -> tuple[int, int, int]:
     """Return (min bits, max bits, flags) of a column's values as the object's directory has them."""
 

@@ -187,6 +187,20 @@ nb::dict Report(const Result& result) {
   return d;
 }
 
+// What the object class would answer, for stores that stand in for one.
+nb::bytes AnswerOf(const std::string& method, nb::bytes request, nb::callable read) {
+  const auto answer = method == "scan" ? AnswerScan : method == "verify" ? AnswerVerify : nullptr;
+  if (answer == nullptr) Invalid("the object class has no method '" + method + "'");
+  const Bytes bytes(reinterpret_cast<const uint8_t*>(request.c_str()), request.size());
+  const std::vector<uint8_t> frame = answer(bytes, [&](ByteRange range, uint8_t* to) {
+    const nb::object part = read(range.start, range.stop);
+    const ReadBuffer data(part);
+    if (data.bytes().size() != range.size()) Corrupt("the object is shorter than its directory says");
+    std::memcpy(to, data.bytes().data(), range.size());
+  });
+  return nb::bytes(reinterpret_cast<const char*>(frame.data()), frame.size());
+}
+
 // Smallest and largest value as a chunk's entry of the directory has them, and its flags.
 std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(
     nb::ndarray<nb::ro, nb::c_contig, nb::ndim<1>, nb::device::cpu> x) {
@@ -251,6 +265,7 @@ NB_MODULE(_engine, m) {
   });
   m.attr("KERNELS") = Kernels().name;
   m.def("checksum", [](nb::object data) { return Checksum(ReadBuffer(data).bytes()); });
+  m.def("answer", AnswerOf, "method"_a, "request"_a, "read"_a);
   m.def("bounds", BoundsOf);
 
   nb::class_<Result>(m, "Result")

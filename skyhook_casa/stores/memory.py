@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound
+from ..errors import NotFound, StoreError
 from .base import ByteRange, ObjectStore, StoredObject, check_data, check_name, past_the_end
 
 if TYPE_CHECKING:
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 
 class MemoryStore(ObjectStore):
-    """Objects in a dictionary; gone with the value."""
+    """Objects in a dictionary; gone with the value.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    runs_class : bool
+        Whether it answers `execute` as a cluster with the object class does.
+    """
+
+    def __init__(self, runs_class: bool = False) -> None:
         self.url = "memory://"
+        self._runs_class = runs_class
         self._objects: dict[str, tuple[bytes, float]] = {}
         self._lock = Lock()
 
@@ -37,6 +44,23 @@ class MemoryStore(ObjectStore):
             if where.stop > len(data):
                 raise past_the_end(name, len(data), where)
         return [data[where.start : where.stop] for where in ranges]
+
+    @property
+    def pushes_down(self) -> bool:
+        """See `ObjectStore.pushes_down`."""
+        return self._runs_class
+
+    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+        """See `ObjectStore.execute`."""
+        if not self._runs_class:
+            return super().execute(name, method, request, reply_bytes_max)
+        from .. import _engine
+
+        self.size(name)
+        answer = _engine.answer(method, request, lambda start, stop: self.read(name, ByteRange(start, stop)))
+        if len(answer) > reply_bytes_max:
+            raise StoreError(f"the answer has {len(answer)} bytes; {reply_bytes_max} were allowed")
+        return answer
 
     def size(self, name: str) -> int:
         """See `ObjectStore.size`."""
