@@ -296,13 +296,11 @@ def test_a_cut_sees_the_whole_collections(client: Client, events: Any) -> None:
 
 
 # -- files that differ ----------------------------------------------------------------------------
-@pytest.fixture
-def mixed(tmp_path: Path) -> Client:
+def write_mixed(folder: Path) -> list[Path]:
     """Two files: the first has `HLT_new`, `MET_phi` and a collection `Tau`; the second has not."""
-    client = skyhook_casa.connect("memory://", threads=2)
     tau = ak.zip({"pt": ak.unflatten(np.array([1, 2] * 50, "f4"), np.full(50, 2))})
     extra = {"HLT_new": np.ones(50, bool), "MET_phi": np.linspace(-3, 3, 50).astype("f4"), "Tau": tau}
-    files = [tmp_path / "0.root", tmp_path / "1.root"]
+    files = [folder / "0.root", folder / "1.root"]
     for number, path in enumerate(files):
         data = {"MET_pt": np.arange(50, dtype="f4"), "run": np.full(50, number, "u4")} | (
             {} if number else extra
@@ -310,7 +308,14 @@ def mixed(tmp_path: Path) -> Client:
         with uproot.recreate(path) as file:
             tree = file.mktree("Events", {name: ak.type(values).content for name, values in data.items()})
             tree.extend(data)
-    client.ingest("mixed", files)
+    return files
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Client:
+    """A dataset of files that differ."""
+    client = skyhook_casa.connect("memory://", threads=2)
+    client.ingest("mixed", write_mixed(tmp_path))
     return client
 
 
