@@ -13,7 +13,7 @@ from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_client import Client
 
 EVENTS = 1_500
-pytest_plugins = ["ceph_fixture"]
+pytest_plugins = ["ceph_fixture", "s3_fixture"]
 
 
 @pytest.fixture(scope="session")

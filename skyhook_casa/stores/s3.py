@@ -56,6 +56,7 @@ class S3Store(ObjectStore):
         self.url = parts.url
         self.catalog = options.get("catalog")
         self._prefix = f"{parts.path}/" if parts.path else ""
+        self._objects = f"{self._prefix}objects/"
         endpoint = options.get("endpoint")
         if endpoint is not None and not endpoint.startswith(("http://", "https://")):
             raise parts.wrong(f"endpoint={endpoint} must begin with http:// or https://")
@@ -95,11 +96,10 @@ class S3Store(ObjectStore):
 
     def list(self) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""
-        prefix = self._key("")
         with self._client.reporting("cannot list the objects"):
-            for page in self._client.pages(prefix):
+            for page in self._client.pages(self._objects):
                 for found in page.get("Contents", ()):
-                    name = found["Key"].removeprefix(prefix)
+                    name = found["Key"].removeprefix(self._objects)
                     if is_name(name):
                         yield StoredObject(name, found["Size"], found["LastModified"].timestamp())
 
@@ -150,7 +150,7 @@ class S3Store(ObjectStore):
         return f"s3://{bucket.endpoint or 'aws'}/{bucket.name}/{self._prefix}"
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}objects/{name and check_name(name)}"
+        return f"{self._objects}{check_name(name)}"
 
     def _lock(self, name: str) -> Lock:
         return Lock(self._client, f"{self._prefix}deleting/{name}")
