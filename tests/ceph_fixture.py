@@ -21,7 +21,7 @@ from skyhook_casa.librados import rados
 
 RUN = "SKYHOOK_TEST_CEPH"
 """Environment variable: process id of the run's first process, and the folder of the shared cluster."""
-FIXTURES = {"ceph", "new_ceph"}
+FIXTURES = {"ceph", "new_ceph", "module_ceph"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,12 +70,22 @@ def ceph() -> Cluster:
 @pytest.fixture
 def new_ceph() -> Iterator[Callable[..., Cluster]]:
     """A function that starts a cluster (in memory, if not told otherwise) for one test alone."""
+    yield from _new_clusters()
+
+
+@pytest.fixture(scope="module")
+def module_ceph() -> Iterator[Callable[..., Cluster]]:
+    """The same for all tests of a module."""
+    yield from _new_clusters()
+
+
+def _new_clusters() -> Iterator[Callable[..., Cluster]]:
     _skip_without_ceph()
     made: list[Path] = []
 
-    def up(folder: Path | None = None, **options: Any) -> Cluster:
-        made.append(folder or Path(tempfile.mkdtemp(prefix="skyhook-ceph-")))
-        return Cluster.up(made[-1], **{"store": "memstore", "guard": os.getpid(), **options})
+    def up(**options: object) -> Cluster:
+        made.append(Path(tempfile.mkdtemp(prefix="skyhook-ceph-")))
+        return Cluster.up(made[-1], **({"store": "memstore", "guard": os.getpid()} | options))
 
     yield up
     for folder in made:
