@@ -30,9 +30,10 @@ def machine() -> dict[str, str]:
     }
 
 
-def state_machine(data: str) -> dict[str, str]:
-    """Print and return the set-up: machine, `data` in words, and that everything is warm."""
-    setup = {**machine(), "data": data, "state": "warm page cache"}
+def state_machine(data: str, state: str = "warm page cache") -> dict[str, str]:
+    """Print and return the set-up: machine, `data` and `state` in words, and the load when it began."""
+    load = f"{os.getloadavg()[0]:.1f}"
+    setup = {**machine(), "data": data, "state": state, "load": load}
     for what, value in setup.items():
         print(f"{what}: {value}", flush=True)
     return setup
