@@ -40,8 +40,8 @@ void CheckEntry(const ChunkEntry& entry, const ColumnRow& row, const DirectoryHe
   const bool fits = entry.offset <= header.start && entry.stored_bytes <= header.start - entry.offset;
   const uint64_t expected = row.dtype == DType::kBool ? (uint64_t{entry.n_values} + 7) / 8
                                                       : uint64_t{entry.n_values} * SizeOf(row.dtype);
-  const bool sized =
-      entry.raw_bytes == expected && uint64_t{entry.n_values} * SizeOf(row.dtype) <= kChunkColumnBytesMax;
+  const bool sized = entry.raw_bytes == expected && entry.n_values <= kChunkElementsMax &&
+                     uint64_t{entry.n_values} * SizeOf(row.dtype) <= kChunkColumnBytesMax;
   bool counted = true;
   if (row.kind == ColumnKind::kEventValue) counted = entry.n_values == events;
   if (row.kind == ColumnKind::kOffsets) counted = entry.n_values == events + 1;

@@ -15,7 +15,9 @@ inline constexpr uint64_t kObjectBytesMax = 64ull << 20;
 inline constexpr uint32_t kChunksMax = 1u << 16;
 inline constexpr uint32_t kDirectoryColumnsMax = 1u << 16;
 inline constexpr uint64_t kObjectEventsMax = 1ull << 30;
-inline constexpr uint32_t kChunkEventsMax = 1u << 24;
+inline constexpr uint32_t kChunkEventsMax = 1u << 22;
+// Elements that the lists of one chunk may have together.
+inline constexpr uint32_t kChunkElementsMax = 1u << 26;
 // Memory that one column of one chunk may take when decoded.
 inline constexpr uint64_t kChunkColumnBytesMax = 1ull << 28;
 

@@ -458,9 +458,13 @@ void Scan::Decode(Chunk* chunk, int column) {
       values = {slot.values.data(), size};
     }
     slot.view = {values.data(), entry.n_values};
-    if (row.kind == ColumnKind::kOffsets &&
-        !Kernels().check_offsets(reinterpret_cast<const int32_t*>(values.data()), entry.n_values - 1)) {
-      Corrupt("the offsets fall");
+    if (row.kind == ColumnKind::kOffsets) {
+      const auto* offsets = reinterpret_cast<const int32_t*>(values.data());
+      if (!Kernels().check_offsets(offsets, entry.n_values - 1)) Corrupt("the offsets fall");
+      // No column of elements need be read that would have to have as many.
+      if (offsets[entry.n_values - 1] > static_cast<int32_t>(kChunkElementsMax)) {
+        Corrupt("the lists claim more elements than any chunk may have");
+      }
     }
   } catch (const Error& error) {
     throw Error(error.kind(), Where(*chunk, column) + error.what());

@@ -149,7 +149,6 @@ TEST_F(DirectoryTest, ZoneMapsThatAreNoRangeAreRefused) {
   ExpectRefused(Entry(3, 0) + 32, int64_t{-1});
 }
 
-// More events than a chunk may have, in entries that agree with each other.
 TEST_F(DirectoryTest, ValuesThatStoredBytesCannotDecodeToAreRefused) {
   DirectoryHeader header = Header();
   std::vector<uint8_t> row(Slice(header.row(2)).begin(), Slice(header.row(2)).end());
@@ -170,6 +169,7 @@ TEST_F(DirectoryTest, ValuesThatStoredBytesCannotDecodeToAreRefused) {
   decode(Codec::kZstd, 32, 32768 * 32 / 8);
   EXPECT_KIND(kCorruptObject, decode(Codec::kZstd, 32, 32768 * 32 / 8 + 1));
   header.start = uint64_t{1} << 26;
+  static_assert(kChunkElementsMax >= kChunkColumnBytesMax / 8);
   decode(Codec::kZstd, 1 << 20, kChunkColumnBytesMax / 8);
   EXPECT_KIND(kCorruptObject, decode(Codec::kZstd, 1 << 20, kChunkColumnBytesMax / 8 + 1));
 }

@@ -292,22 +292,23 @@ TEST(Scan, ColumnsWhoseBytesOverlapAreCorrupt) {
 TEST(Scan, AChunkThatWouldTakeTooMuchMemoryIsRefused) {
   // Every column claims kChunkColumnBytesMax, which its stored bytes could just decode to.
   const auto with = [](uint64_t n_columns) {
-    constexpr uint32_t kStored = kChunkColumnBytesMax >> 15, kClaimed = kChunkColumnBytesMax;
+    constexpr uint32_t kStored = kChunkColumnBytesMax >> 15, kClaimed = kChunkColumnBytesMax,
+                       kValues = kClaimed / 4;
     Table table;
     ProgramMaker m;
     const int list = table.List("A"), axis = m.List("A");
-    table.chunks.push_back({1, {AsBytes(std::vector<int32_t>{0, kStored})}});
+    table.chunks.push_back({1, {AsBytes(std::vector<int32_t>{0, kStored / 4})}});
     for (uint64_t i = 0; i < n_columns; ++i) {
-      table.Element(Numbered("A_", i), DType::kInt8, list);
+      table.Element(Numbered("A_", i), DType::kInt32, list);
       table.chunks[0].values.emplace_back(kStored, uint8_t{0});
-      m.outputs.push_back(m.LoadOf(Numbered("A_", i), DType::kInt8, axis));
+      m.outputs.push_back(m.LoadOf(Numbered("A_", i), DType::kInt32, axis));
     }
     Object object = MakeObject(table, Codec::kZstd, Storing::kRaw);
     const uint64_t rows = object.place.directory_start + 64 + 16 + 8 * (n_columns + 1) + 8;
     for (uint64_t i = 1; i <= n_columns; ++i) {
       uint8_t* entry = object.data.data() + rows + i * (32 + 48 + 8) + 32;
       std::memcpy(entry + 12, &kClaimed, 4);
-      std::memcpy(entry + 40, &kClaimed, 4);
+      std::memcpy(entry + 40, &kValues, 4);
     }
     Reseal(&object.data, object.place.directory_start);
     ScanAll(m.Decode(), object);
@@ -315,6 +316,19 @@ TEST(Scan, AChunkThatWouldTakeTooMuchMemoryIsRefused) {
   constexpr uint64_t kFit = kChunkBytesMax / kChunkColumnBytesMax - 1;  // the offsets take some, too
   EXPECT_KIND(kCorruptObject, with(kFit));
   EXPECT_KIND(kResourceExhausted, with(kFit + 1));
+}
+
+TEST(Scan, OffsetsMayClaimSoManyElementsAndNoMore) {
+  const auto count = [](int32_t elements) {
+    Table table;
+    table.List("A");
+    table.chunks.push_back({1, {AsBytes(std::vector<int32_t>{0, elements})}});
+    ProgramMaker m;
+    m.outputs = {m.Count(m.List("A"))};
+    return ValuesOf<int64_t>(ScanAll(m.Decode(), MakeObject(table, Codec::kNone)), 0)[0];
+  };
+  EXPECT_EQ(count(kChunkElementsMax), kChunkElementsMax);
+  EXPECT_KIND(kCorruptObject, count(kChunkElementsMax + 1));
 }
 
 TEST(Scan, AnObjectWithoutEventsGivesAnEmptyResult) {
