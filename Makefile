@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test test-fast lint ctest ceph-packages object-class format demo demo-ceph bench clean
+.PHONY: help venv build test test-fast lint ctest fuzz ceph-packages object-class format demo demo-ceph bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -50,6 +50,19 @@ ctest: build  ## the C++ tests
 	@ctest --test-dir build/engine -j 2 --output-on-failure --no-tests=ignore >build/ctest.log \
 	  || { cat build/ctest.log; false; }
 	@grep -E 'tests? (passed|failed)' build/ctest.log
+
+FUZZ_SECONDS ?= 60
+FUZZ := build/fuzz
+FUZZ_CXX ?= $(or $(shell command -v clang++),clang++-14)
+fuzz: venv  ## let libFuzzer look for programs and objects that break the engine (needs clang)
+	@CXX=$(FUZZ_CXX) cmake --log-level=NOTICE -S . -B $(FUZZ) -G Ninja \
+	  -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g" -DSKYHOOK_SANITIZE=ON -DSKYHOOK_FUZZ=ON \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
+	@cmake --build $(FUZZ) --target fuzz_scan make_corpus
+	@mkdir -p $(FUZZ)/corpus $(FUZZ)/seeds
+	@$(FUZZ)/ceph_cls/make_corpus $(FUZZ)/seeds 300
+	@$(FUZZ)/ceph_cls/fuzz_scan -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 -rss_limit_mb=3000 \
+	  -artifact_prefix=$(FUZZ)/ -verbosity=1 $(FUZZ)/corpus $(FUZZ)/seeds
 
 ceph-packages:
 	@tools/debian-packages $(PYTHON) ceph
