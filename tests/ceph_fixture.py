@@ -37,7 +37,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _, folder = _run()
         if Cluster.exists(folder):
             Cluster.at(folder).down()
-        shutil.rmtree(folder, ignore_errors=True)
         for file in (_beside(folder, "lock"), _beside(folder, "failed")):
             file.unlink(missing_ok=True)
 
@@ -83,9 +82,9 @@ def _new_clusters() -> Iterator[Callable[..., Cluster]]:
     _skip_without_ceph()
     made: list[Path] = []
 
-    def up(**options: object) -> Cluster:
-        made.append(Path(tempfile.mkdtemp(prefix="skyhook-ceph-")))
-        return Cluster.up(made[-1], **({"store": "memstore", "guard": os.getpid()} | options))
+    def up(folder: Path | None = None, **options: Any) -> Cluster:
+        made.append(folder or Path(tempfile.mkdtemp(prefix="skyhook-ceph-")))
+        return Cluster.up(made[-1], **{"store": "memstore", "guard": os.getpid(), **options})
 
     yield up
     for folder in made:

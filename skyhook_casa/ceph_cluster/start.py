@@ -60,6 +60,13 @@ class Start:
                 self.spawn("rgw.r")
             for name in pools:
                 connected.probe_pool(name, self.settings.pgs)
+            if self.settings.mgr:
+                admin.wait_until(
+                    lambda: bool(connected.command("mgr dump")["available"]),
+                    UP_TIMEOUT_S,
+                    self.check,
+                    "the manager being available",
+                )
         if self.settings.s3:
             self.start_s3()
 
