@@ -51,9 +51,20 @@ class Result:
         −1 for one value per event; outputs with the same number ≥ 0 share their lists' offsets.
     rows : bool
         Whether to keep the dataset-wide number of each event kept.
+    histograms : bytes
+        Histograms to fill with the outputs instead of keeping these, as ``wire.md`` describes them.
     """
 
-    def __init__(self, dtypes: Sequence[str], groups: Sequence[int], rows: bool = False) -> None: ...
+    def __init__(
+        self, dtypes: Sequence[str], groups: Sequence[int], rows: bool = False, histograms: bytes = b""
+    ) -> None: ...
+    def histogram(self, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Return the bins of a histogram, flat, the last axis fastest, flow bins included.
+
+        Sums of weights, and of squared weights if it has weights. The arrays show the result's own
+        memory: they change with the next scan.
+        """
+
     @property
     def events(self) -> int: ...
     @property

@@ -49,12 +49,12 @@ class Batch:
         )
 
     @staticmethod
-    def result(outputs: tuple[Output, ...], rows: bool) -> _engine.Result:
+    def result(outputs: tuple[Output, ...], rows: bool, histograms: bytes = b"") -> _engine.Result:
         """Return an empty result for the engine to fill."""
         from . import _engine
 
         groups = [-1 if output.axis is None else output.axis for output in outputs]
-        return _engine.Result([output.dtype for output in outputs], groups, rows)
+        return _engine.Result([output.dtype for output in outputs], groups, rows, histograms)
 
     @property
     def nbytes(self) -> int:

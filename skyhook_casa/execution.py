@@ -35,6 +35,8 @@ class Choice:
         Where the objects are.
     execution : str
         One of `EXECUTIONS`: to decide, or to always do one of the two.
+    delivers : bool
+        Whether values are delivered; histograms and counts are always short.
 
     Raises
     ------
@@ -42,7 +44,9 @@ class Choice:
         If `execution` is none of these, or asks for a push-down that the store cannot do.
     """
 
-    def __init__(self, plan: Plan, store: ObjectStore, execution: str = "auto") -> None:
+    def __init__(
+        self, plan: Plan, store: ObjectStore, execution: str = "auto", delivers: bool = True
+    ) -> None:
         if execution not in EXECUTIONS:
             raise InvalidRequest(f"execution is {execution!r}; one of {', '.join(EXECUTIONS)} is needed")
         if execution == "pushdown" and not store.pushes_down:
@@ -50,7 +54,7 @@ class Choice:
         self.forced = execution != "auto"
         self._lock = threading.Lock()
         self._answered = self._stored = 0
-        self._push, self.reason = self._first(plan, store, execution)
+        self._push, self.reason = self._first(plan, store, execution, delivers)
 
     @property
     def pushdown(self) -> bool:
@@ -76,11 +80,13 @@ class Choice:
             self.reason = why
 
     @staticmethod
-    def _first(plan: Plan, store: ObjectStore, execution: str) -> tuple[bool, str]:
+    def _first(plan: Plan, store: ObjectStore, execution: str, delivers: bool) -> tuple[bool, str]:
         if execution != "auto":
             return execution == "pushdown", "as asked"
         if not store.pushes_down:
             return False, "the store cannot run programs"
-        if plan.outputs and not plan.terms and not plan.query.objects:
+        if not delivers or not plan.outputs:
+            return True, "only counts and bins leave the store"
+        if not plan.terms and not plan.query.objects:
             return False, "every event is wanted, and its columns are shorter as they are stored"
         return True, "the cut may keep few events; read from when answers prove long"

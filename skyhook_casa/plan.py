@@ -78,6 +78,14 @@ class Plan:
         other._hints = {}
         return other
 
+    def asking(self, query: Query) -> Plan:
+        """Return the plan of another query to the same version. Raises as `plan` does."""
+        return Plan(self._catalog, replace(query, version=self.version.number))
+
+    def knows(self, name: str) -> bool:
+        """Return whether the dataset has a column of this name."""
+        return self._names.column(name) is not None
+
     def program(self, layout_id: int) -> bytes:
         """Return the engine's program for objects of this layout.
 

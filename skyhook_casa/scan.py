@@ -53,6 +53,8 @@ class Scan:
         Whether batches tell the number of each event in the dataset.
     execution : str
         Where the parts run, see `skyhook_casa.execution`.
+    histograms : bytes
+        Histograms to fill instead of delivering values, see `skyhook_casa.histogram`.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Scan:
         progress: Progress | None = None,
         rows: bool = False,
         execution: str = "auto",
+        histograms: bytes = b"",
     ) -> None:
         self.plan = plan
         self.store = store
@@ -70,7 +73,8 @@ class Scan:
         self.report = Report(plan.version.dataset, plan.version.number)
         self._progress = progress
         self._rows = rows
-        self._choice = Choice(plan, store, execution)
+        self._histograms = histograms
+        self._choice = Choice(plan, store, execution, delivers=not histograms)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._start_s = time.perf_counter()
@@ -89,6 +93,10 @@ class Scan:
         SkyhookError
             If any part fails: an answer is whole or is none.
         """
+        return Batch.of(self.plan.outputs, self.fill(), self._rows)
+
+    def fill(self) -> _engine.Result:
+        """Return the whole answer as the engine has it, histograms filled. Raises as `collect` does."""
         if self.plan.query.limit is None:
             whole = self._collect_shares()
         else:
@@ -96,7 +104,7 @@ class Scan:
             for piece in self._run_in_order(self._parts, NO_LIMIT):
                 whole.append(piece)
         self._finish(whole)
-        return Batch.of(self.plan.outputs, whole, self._rows)
+        return whole
 
     def count(self) -> int:
         """Return how many events the answer has; the plan should have no outputs."""
@@ -146,7 +154,7 @@ class Scan:
 
     def _run_share(self, shares: Shares, number: int) -> list[tuple[int, int, _engine.Result]]:
         """Work through a share, then help others; return (share, first part, result)."""
-        worker = Worker(self.plan, self.store, self._choice)
+        worker = Worker(self.plan, self.store, self._choice, self._histograms)
         own = self._result()
         made = [(number, -1, own)]
         while not self._stop.is_set() and (part := shares.next(number)) is not None:
@@ -189,7 +197,7 @@ class Scan:
                     feed.end()
 
     def _run_in_order(self, parts: Sequence[Partition], piece_bytes: int) -> Iterator[_engine.Result]:
-        worker = Worker(self.plan, self.store, self._choice)
+        worker = Worker(self.plan, self.store, self._choice, self._histograms)
         limit = self.plan.query.limit
         found = 0
         for part in parts:
@@ -243,7 +251,7 @@ class Scan:
         worker.bytes_moved = 0
 
     def _result(self) -> _engine.Result:
-        return Batch.result(self.plan.outputs, self._rows)
+        return Batch.result(self.plan.outputs, self._rows, self._histograms)
 
     def _batch(self, result: _engine.Result) -> Batch:
         return Batch.of(self.plan.outputs, result, self._rows)

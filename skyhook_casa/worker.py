@@ -24,16 +24,17 @@ REPLY_BYTES_MAX: Final = 16 << 20
 MILLISECONDS_MAX: Final = 100
 """Time after which the object class gives back what it has."""
 WIRE_VERSION: Final = 1
-_REQUEST = struct.Struct("<8sIIQQqqqqIII4x")
+_REQUEST = struct.Struct("<8sIIQQqqqqIIII")
 
 
 class Worker:
     """The engine for one thread: one compiled scan for each layout met."""
 
-    def __init__(self, plan: Plan, store: ObjectStore, choice: Choice) -> None:
+    def __init__(self, plan: Plan, store: ObjectStore, choice: Choice, histograms: bytes = b"") -> None:
         self._plan = plan
         self._store = store
         self._choice = choice
+        self._histograms = histograms
         self._scans: dict[int | None, _engine.Scan] = {}
         self.bytes_moved = 0
         """Bytes that came from the store since this was last set to 0."""
@@ -79,7 +80,14 @@ class Worker:
         assert info.layout_id is not None
         answer_bytes = ANSWER_BYTES if bytes_max < 0 else min(bytes_max, ANSWER_BYTES)
         request = scan_request(
-            self._plan, info.layout_id, part, cursor, events_max, answer_bytes, rows=result.keeps_rows
+            self._plan,
+            info.layout_id,
+            part,
+            cursor,
+            events_max,
+            answer_bytes,
+            result.keeps_rows,
+            self._histograms,
         )
         before = result.report()["bytes_total"]
         answer = self._store.execute(info.name, "scan", request, REPLY_BYTES_MAX)
@@ -123,6 +131,7 @@ def scan_request(
     events_max: int = NO_LIMIT,
     bytes_max: int = NO_LIMIT,
     rows: bool = False,
+    histograms: bytes = b"",
 ) -> bytes:
     """Return the request that asks the object class to scan `part` (see ``ceph_cls/doc/wire.md``)."""
     program = plan.program(layout_id)
@@ -140,12 +149,13 @@ def scan_request(
         MILLISECONDS_MAX,
         len(groups),
         len(program),
+        len(histograms),
     )
     outputs = (
         struct.pack("<Bxh", DTYPE_CODE[output.dtype], group)
         for output, group in zip(plan.outputs, groups, strict=True)
     )
-    return head + b"".join(outputs) + program
+    return head + b"".join(outputs) + program + histograms
 
 
 class RangeReader:

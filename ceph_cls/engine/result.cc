@@ -123,7 +123,7 @@ void Result::AppendOffsets(int group, const uint8_t* offsets, int64_t n) {
 void Result::Append(const Result& other) {
   if (&other == this) Invalid("a result cannot be joined to itself");
   if (other.columns.size() != columns.size() || other.groups.size() != groups.size() ||
-      other.keep_rows != keep_rows) {
+      other.keep_rows != keep_rows || other.histograms.size() != histograms.size()) {
     Invalid("results with different columns cannot be joined");
   }
   const auto copy = [](GrowingBuffer& to, const GrowingBuffer& from) {
@@ -137,12 +137,31 @@ void Result::Append(const Result& other) {
     columns[i].AppendValid(other.columns[i].has_valid ? other.columns[i].valid.data() : nullptr,
                            other.columns[i].n());
   }
-  for (size_t g = 0; g < groups.size(); ++g) {
+  for (size_t g = 0; histograms.empty() && g < groups.size(); ++g) {
     AppendOffsets(static_cast<int>(g), other.groups[g].data(), other.events);
   }
+  for (size_t h = 0; h < histograms.size(); ++h) histograms[h].Add(other.histograms[h]);
   copy(rows, other.rows);
   events += other.events;
   report.Add(other.report);
+}
+
+void Result::FillHistograms(int64_t n) {
+  std::vector<HistogramColumn> filled;
+  for (ResultColumn& column : columns) {
+    const int64_t* offsets =
+        column.group < 0 ? nullptr
+                         : reinterpret_cast<const int64_t*>(groups[static_cast<size_t>(column.group)].data());
+    filled.push_back(
+        {column.dtype, column.values.data(), column.has_valid ? column.valid.data() : nullptr, offsets});
+  }
+  for (Histogram& histogram : histograms) Fill(&histogram, filled, n);
+  for (ResultColumn& column : columns) {
+    column.values.Truncate(0);
+    column.valid.Truncate(0);
+    column.has_valid = false;
+  }
+  for (GrowingBuffer& group : groups) group.Truncate(8);
 }
 
 int64_t Result::nbytes() const {

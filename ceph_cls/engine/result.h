@@ -6,6 +6,7 @@
 
 #include "bytes.h"
 #include "dtype.h"
+#include "histogram.h"
 
 namespace skyhook {
 
@@ -78,12 +79,16 @@ class Result {
   // Adds n lists from int64 offsets (n + 1 of them, from 0), as a result has them; need not be aligned.
   void AppendOffsets(int group, const uint8_t* offsets, int64_t n);
   void Append(const Result& other);
+  // Fills the histograms with the last `n` events, which are all there are, and lets go of them.
+  void FillHistograms(int64_t n);
   int64_t nbytes() const;
 
   std::vector<ResultColumn> columns;
   std::vector<GrowingBuffer> groups;  // int64 offsets, events + 1
   GrowingBuffer rows;                 // int64
   bool keep_rows;
+  // If there are any, they are filled and the columns stay empty.
+  std::vector<Histogram> histograms;
   int64_t events = 0;
   ScanReport report;
 };

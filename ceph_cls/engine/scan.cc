@@ -509,6 +509,7 @@ void Scan::DeliverRows(Chunk* chunk, const Rows& rows) {
     for (int64_t i = 0; i < rows.n; ++i)
       to[i] = first + (rows.index != nullptr ? rows.index[i] : rows.first + i);
   }
+  if (!result_.histograms.empty()) result_.FillHistograms(rows.n);
   result_.events += rows.n;
   report_.events_out += rows.n;
 }

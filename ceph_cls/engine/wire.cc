@@ -78,7 +78,9 @@ ScanRequest DecodeRequest(Bytes data) {
       milliseconds == 0 ? kMillisecondsMax : std::min(milliseconds, kMillisecondsMax);
   const uint64_t outputs = Load<uint32_t>(at + 68);
   const uint64_t program_bytes = Load<uint32_t>(at + 72);
-  if (outputs > kColumnsMax || data.size() != kRequestHeaderBytes + outputs * 4 + program_bytes) {
+  const uint64_t histogram_bytes = Load<uint32_t>(at + 76);
+  if (outputs > kColumnsMax ||
+      data.size() != kRequestHeaderBytes + outputs * 4 + program_bytes + histogram_bytes) {
     Invalid("the request's length contradicts its header");
   }
   at += kRequestHeaderBytes;
@@ -88,18 +90,26 @@ ScanRequest DecodeRequest(Bytes data) {
     request.groups.push_back(Load<int16_t>(at + 2));
   }
   request.program = {at, program_bytes};
+  request.histograms = {at + program_bytes, histogram_bytes};
   return request;
 }
 
 std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
-  const size_t n_terms = result.report.passed.size(), n_columns = result.columns.size();
+  // Filled histograms stand for the columns.
+  const bool filled = !result.histograms.empty();
+  const size_t n_terms = result.report.passed.size(), n_columns = filled ? 0 : result.columns.size();
+  const size_t n_groups = filled ? 0 : result.groups.size();
   uint64_t size = kReplyHeaderBytes + 8 * n_terms + kColumnBytes * n_columns;
   const auto add = [&size](uint64_t bytes) { size = Aligned(size) + bytes; };
   add(result.rows.size());
-  for (const GrowingBuffer& group : result.groups) add(group.size());
-  for (const ResultColumn& column : result.columns) {
-    add(column.values.size());
-    add(column.valid.size());
+  for (size_t g = 0; g < n_groups; ++g) add(result.groups[g].size());
+  for (size_t i = 0; i < n_columns; ++i) {
+    add(result.columns[i].values.size());
+    add(result.columns[i].valid.size());
+  }
+  for (const Histogram& histogram : result.histograms) {
+    add(8 * histogram.sums.size());
+    add(8 * histogram.squares.size());
   }
   std::vector<uint8_t> frame(size);
   std::memcpy(frame.data(), "SKYANSW1", 8);
@@ -108,7 +118,8 @@ std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
   Store(&frame, 16, cursor);
   Store(&frame, 24, result.events);
   Store(&frame, 32, static_cast<uint32_t>(n_columns));
-  Store(&frame, 36, static_cast<uint32_t>(result.groups.size()));
+  Store(&frame, 36, static_cast<uint32_t>(n_groups));
+  Store(&frame, 112, static_cast<uint32_t>(result.histograms.size()));
   Store(&frame, 40, static_cast<uint32_t>(n_terms));
   Store(&frame, 44, uint32_t{result.keep_rows});
   const ScanReport& report = result.report;
@@ -122,7 +133,8 @@ std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
     Store(&frame, at, passed);
     at += 8;
   }
-  for (const ResultColumn& column : result.columns) {
+  for (size_t i = 0; i < n_columns; ++i) {
+    const ResultColumn& column = result.columns[i];
     frame[at] = static_cast<uint8_t>(column.dtype);
     frame[at + 1] = column.has_valid;
     Store(&frame, at + 4, static_cast<int32_t>(column.group));
@@ -130,16 +142,20 @@ std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
     Store(&frame, at + 16, uint64_t{column.valid.size()});
     at += kColumnBytes;
   }
-  const auto put = [&](const GrowingBuffer& buffer) {
+  const auto put = [&](const void* from, size_t bytes) {
     at = Aligned(at);
-    StoreBytes(&frame, at, buffer.data(), buffer.size());
-    at += buffer.size();
+    StoreBytes(&frame, at, from, bytes);
+    at += bytes;
   };
-  put(result.rows);
-  for (const GrowingBuffer& group : result.groups) put(group);
-  for (const ResultColumn& column : result.columns) {
-    put(column.values);
-    put(column.valid);
+  put(result.rows.data(), result.rows.size());
+  for (size_t g = 0; g < n_groups; ++g) put(result.groups[g].data(), result.groups[g].size());
+  for (size_t i = 0; i < n_columns; ++i) {
+    put(result.columns[i].values.data(), result.columns[i].values.size());
+    put(result.columns[i].valid.data(), result.columns[i].valid.size());
+  }
+  for (const Histogram& histogram : result.histograms) {
+    put(histogram.sums.data(), 8 * histogram.sums.size());
+    put(histogram.squares.data(), 8 * histogram.squares.size());
   }
   return frame;
 }
@@ -167,8 +183,11 @@ int64_t AppendReply(Bytes frame, Result* result) {
   const uint64_t n_columns = reader.At<uint32_t>(32), n_groups = reader.At<uint32_t>(36);
   const uint64_t n_terms = reader.At<uint32_t>(40);
   const bool keep_rows = reader.At<uint32_t>(44) != 0;
-  if (n_columns != result->columns.size() || n_groups != result->groups.size() ||
-      keep_rows != result->keep_rows || events < 0 || events > (int64_t{1} << 32) || n_terms > kNodesMax) {
+  const bool filled = !result->histograms.empty();
+  if (n_columns != (filled ? 0 : result->columns.size()) ||
+      n_groups != (filled ? 0 : result->groups.size()) ||
+      reader.At<uint32_t>(112) != result->histograms.size() || keep_rows != result->keep_rows || events < 0 ||
+      events > (int64_t{1} << 32) || n_terms > kNodesMax) {
     Corrupt("the answer does not fit the question");
   }
   ScanReport report;
@@ -212,6 +231,15 @@ int64_t AppendReply(Bytes frame, Result* result) {
       Corrupt("the answer's columns do not fit the question");
     }
   }
+  // The bins come in the order in which the histograms were asked for.
+  std::vector<Histogram> more = result->histograms;
+  for (Histogram& histogram : more) {
+    for (std::vector<double>* bins : {&histogram.sums, &histogram.squares}) {
+      const Bytes from = reader.Next(8 * bins->size());
+      if (!from.empty()) std::memcpy(bins->data(), from.data(), from.size());
+    }
+  }
+  for (size_t h = 0; h < more.size(); ++h) result->histograms[h].Add(more[h]);
   Append(&result->rows, rows);
   for (uint64_t g = 0; g < n_groups; ++g)
     result->AppendOffsets(static_cast<int>(g), offsets[g].data(), events);
@@ -290,6 +318,7 @@ std::vector<uint8_t> AnswerScan(Bytes data, const ReadRange& read) noexcept {
     const ScanRequest request = DecodeRequest(data);
     const Program program = DecodeProgram(request.program);
     Result result(request.dtypes, request.groups, request.keep_rows);
+    result.histograms = DecodeHistograms(request.histograms, request.dtypes.size());
     Scan scan(program, request.place, request.limits, &result);
     Scan::Step step;
     while ((step = scan.Advance()) == Scan::Step::kNeed) ReadJoined(scan.needs(), scan.places(), read);

@@ -22,7 +22,8 @@ struct ScanRequest {
   bool keep_rows = false;
   std::vector<DType> dtypes;
   std::vector<int> groups;
-  Bytes program;  // inside the request's bytes
+  Bytes program;     // inside the request's bytes
+  Bytes histograms;  // the same; empty if none are asked for
 };
 
 // Decodes and checks a request; limits beyond the caps are cut down to them.

@@ -172,6 +172,16 @@ nb::object RowsKept(nb::handle_t<Result> self) {
   return ArrayOf(self, result.rows.data(), result.rows.size() / 8, nb::dtype<int64_t>());
 }
 
+// The sums of weights of one histogram, and of squared weights if it has weights.
+nb::object BinsOf(nb::handle_t<Result> self, int64_t number) {
+  const Histogram& histogram = Element(nb::cast<Result&>(self).histograms, number, "histogram");
+  const nb::dlpack::dtype dtype = nb::dtype<double>();
+  nb::object squares = nb::none();
+  if (histogram.weight >= 0)
+    squares = ArrayOf(self, histogram.squares.data(), histogram.squares.size(), dtype);
+  return nb::make_tuple(ArrayOf(self, histogram.sums.data(), histogram.sums.size(), dtype), squares);
+}
+
 nb::dict Report(const Result& result) {
   const ScanReport& report = result.report;
   nb::dict d;
@@ -271,13 +281,17 @@ NB_MODULE(_engine, m) {
   nb::class_<Result>(m, "Result")
       .def(
           "__init__",
-          [](Result* self, const std::vector<std::string>& dtypes, const std::vector<int>& groups,
-             bool rows) {
+          [](Result* self, const std::vector<std::string>& dtypes, const std::vector<int>& groups, bool rows,
+             nb::bytes histograms) {
             std::vector<DType> codes;
             for (const std::string& name : dtypes) codes.push_back(DTypeOf(name));
+            const Bytes described(reinterpret_cast<const uint8_t*>(histograms.c_str()), histograms.size());
+            std::vector<Histogram> empty = DecodeHistograms(described, codes.size());
             new (self) Result(std::move(codes), groups, rows);
+            self->histograms = std::move(empty);
           },
-          "dtypes"_a, "groups"_a, "rows"_a = false)
+          "dtypes"_a, "groups"_a, "rows"_a = false, "histograms"_a = nb::bytes("", 0))
+      .def("histogram", &BinsOf, "number"_a)
       .def_prop_ro("events", [](const Result& r) { return r.events; })
       .def_prop_ro("nbytes", &Result::nbytes)
       .def_prop_ro("keeps_rows", [](const Result& r) { return r.keep_rows; })

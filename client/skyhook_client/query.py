@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.progress import Progress
@@ -13,6 +13,7 @@ from skyhook_casa.report import Report
 
 if TYPE_CHECKING:
     import awkward as ak
+    import hist
     import pandas as pd
     import pyarrow as pa
 
@@ -198,6 +199,51 @@ class Query:
 
         return write(self, path, nested)
 
+    def hist(
+        self,
+        *axes: Any,
+        bins: int | None = None,
+        range: tuple[float, float] | None = None,
+        weight: str | None = None,
+    ) -> hist.Hist:
+        """Return a histogram, filled where the data is: only its bins travel.
+
+        Counts equal those of filling the same axes here with the values of the events kept, flow
+        bins included. Jagged axes fill once per element, and values per event with each of them.
+
+        Parameters
+        ----------
+        *axes : str or hist.axis.Regular or hist.axis.Variable
+            Columns or expressions; as a `hist` axis, its name is the column or expression.
+        bins, range : int and (float, float)
+            Bins of the axes that are given as text.
+        weight : str, optional
+            Column or expression that weighs the entries; the bins then keep sums and variances.
+
+        Raises
+        ------
+        InvalidRequest
+            If the bins are none, or axes lie on different lists.
+        ExpressionError
+            If an expression cannot be parsed or typed.
+        """
+        from skyhook_casa.histogram import Histogram, encode_histograms
+
+        from .histograms import axis_bins, hist_axes, to_hist, with_columns
+
+        wanted = hist_axes(axes, bins, range)
+        expressions = [text for text, _ in wanted] + ([] if weight is None else [weight])
+        known = [text for text in expressions if self._plan.knows(text)]
+        value, names = with_columns(self.value, expressions, known)
+        plan = self._plan.asking(value)
+        numbers = {output.name: number for number, output in enumerate(plan.outputs)}
+        described = Histogram(
+            tuple(axis_bins(numbers[name], axis) for name, (_, axis) in zip(names, wanted, strict=False)),
+            None if weight is None else numbers[names[-1]],
+        )
+        with self._scan(plan, histograms=encode_histograms([described])) as scan:
+            return to_hist([axis for _, axis in wanted], described, scan.fill())
+
     def explain(self) -> Explanation:
         """Return what the query would do, without reading any events."""
         from skyhook_casa.explain import explain
@@ -210,11 +256,11 @@ class Query:
             return scan.collect()
 
     @contextmanager
-    def _scan(self, plan: Plan, rows: bool = False) -> Iterator[Scan]:
+    def _scan(self, plan: Plan, rows: bool = False, histograms: bytes = b"") -> Iterator[Scan]:
         from skyhook_casa.scan import Scan
 
         with self._bar(plan) as bar:
-            scan = Scan(plan, self._store, self._threads, bar, rows, self._execution)
+            scan = Scan(plan, self._store, self._threads, bar, rows, self._execution, histograms)
             yield scan
         self._report = scan.report
 
