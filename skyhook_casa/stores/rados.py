@@ -12,7 +12,7 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +38,8 @@ LISTED_TOGETHER: Final = 256
 _OPTIONS: Final = ("conf", "user", "namespace", "timeout_s", "catalog")
 _CHANGED: Final = (errno.ERANGE, errno.EOVERFLOW)
 """What `assert_version` answers when the object has another version."""
+_NO_OBJECT: Final = "-"
+"""No name of an object."""
 _MARK: Final = "skyhook.put"
 """Extended attribute that is set when a taken name is put again; that makes the object young."""
 
@@ -96,7 +98,7 @@ class RadosStore(ObjectStore):
         """See `ObjectStore.list`."""
         with self._pool.reporting("cannot list the objects", self._needs("r")):
             io = self._pool.io()
-            names = (found.key for found in io.list_objects() if is_name(found.key))
+            names = (name for name in self._keys(io) if is_name(name))
             while together := tuple(islice(names, LISTED_TOGETHER)):
                 yield from _listing(self._pool, io, together)
 
@@ -129,6 +131,21 @@ class RadosStore(ObjectStore):
         """See `ObjectStore.identity`: cluster, pool and namespace."""
         pool = self._pool
         return f"rados://{cluster_id(pool.cluster)}/{pool.name}/{pool.namespace}"
+
+    def _keys(self, io: Any) -> Iterator[str]:
+        """Yield the names of all objects of RADOS.
+
+        rados's iterator ends at an error as if there were no more. So a user who may not list is found
+        out by another request, and a listing that ended without an answer by the time it took.
+        """
+        with suppress(rados().ObjectNotFound):
+            io.stat(_NO_OBJECT)
+        begin_s = time.monotonic()
+        for found in io.list_objects():
+            yield found.key
+            begin_s = time.monotonic()
+        if time.monotonic() - begin_s >= self._pool.cluster.timeout_s:
+            raise self._pool.error(errno.ETIMEDOUT, "cannot list the objects", self._needs("r"))
 
     def _needs(self, caps: str) -> str:
         return f"osd 'allow {caps} pool={self._pool.name}'"

@@ -12,6 +12,8 @@ import errno
 import math
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ MAP_TIMEOUT_S: Final = 2
 """A request without an answer for so long makes the client ask where its object is now."""
 TIMEOUT_LEAST_S: Final = 3.0
 """Shortest time-out of a request: below `MAP_TIMEOUT_S` no client would ever find an OSD that moved."""
+CLOSE_WAIT_S: Final = 2.0
+"""How long the end of the process waits for requests of threads that nobody waits for."""
 
 _LOST: Final = (errno.ESHUTDOWN, errno.ENOTCONN)
 """What a client meets that the cluster has shut out."""
@@ -70,6 +74,24 @@ class Connection:
         self._lock = threading.Lock()
         self._client: Any = None
         self._pools: dict[tuple[str, str], Any] = {}
+        self._idle = threading.Condition()
+        self._users = 0
+        self._ending = False
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the connection from being closed. Requests may be sent only inside."""
+        with self._idle:
+            if self._ending:
+                raise StoreError("this process is ending")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._users -= 1
+                if not self._users:
+                    self._idle.notify_all()
 
     def pool(self, name: str, namespace: str) -> Any:
         """Return the `rados.Ioctx` of a pool that all threads share. Raises as `own_pool`."""
@@ -103,18 +125,22 @@ class Connection:
         pool.set_osdmap_full_try()
         return pool
 
-    def close(self) -> None:
-        """End the connection; it cannot be used afterwards."""
-        with self._lock:
-            pools, client = list(self._pools.values()), self._client
-            self._pools, self._client = {}, None
+    def close(self, wait_s: float) -> None:
+        """End the connection when nobody uses it; leave it as it is if that takes too long."""
+        with self._idle:
+            self._ending = True
+            if not self._idle.wait_for(lambda: not self._users, wait_s):
+                self.keep_for_ever()
+                return
+        pools, client = list(self._pools.values()), self._client
+        self._pools, self._client = {}, None
         for pool in pools:
             pool.close()
         if client is not None:
             client.shutdown()
 
     def keep_for_ever(self) -> None:
-        """Let the objects of librados live until the process ends: a forked child must not close them."""
+        """Let the objects of librados live until the process ends: closing them here would do harm."""
         for value in (self._client, *self._pools.values()):
             if value is not None:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
@@ -198,8 +224,9 @@ def forget_if_lost(connection: Connection, number: int) -> None:
 
 
 def _close_all() -> None:
+    """At the end of the process: daemon threads may still be waiting for answers, which need Python."""
     for connection in _connections.values():
-        connection.close()
+        connection.close(CLOSE_WAIT_S)
     _connections.clear()
 
 

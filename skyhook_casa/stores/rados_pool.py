@@ -63,9 +63,8 @@ class Pool:
 
     def execute(self, oid: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
         """Run a method of our object class on an object of RADOS. Raises as `ObjectStore.execute`."""
-        connection = connect(self._impatient)
-        io = connection.pool(self.name, self.namespace)
         with self.reporting(f"cannot run {CLASS_NAME}.{method} on object {oid!r}", "", self._impatient):
+            io = connect(self._impatient).pool(self.name, self.namespace)
             try:
                 _, reply = io.execute(oid, CLASS_NAME, method, request, reply_bytes_max)
             except rados().Error as error:
@@ -74,9 +73,10 @@ class Pool:
 
     @contextmanager
     def reporting(self, what: str, needs: str, cluster: ClusterAddress | None = None) -> Iterator[None]:
-        """Turn errors of librados into ours; `needs` is what the user must be allowed for this."""
+        """Requests are sent inside. Turn their errors into ours; `needs` are the caps that they need."""
         try:
-            yield
+            with connect(cluster or self.cluster).in_use():
+                yield
         except rados().Error as error:
             if isinstance(error.errno, int):
                 raise self.error(error.errno, what, needs, cluster) from error
