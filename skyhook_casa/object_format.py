@@ -61,6 +61,12 @@ OBJECT_BYTES_MAX: Final = 64 * 1024 * 1024 - 1
 """Largest object: one write of it is atomic in RADOS."""
 CHUNK_EVENTS: Final = 16_384
 """Events of one record batch, unless the caller says otherwise."""
+CHUNK_EVENTS_MAX: Final = 2**22
+"""Most events of one chunk."""
+CHUNK_ELEMENTS_MAX: Final = 2**26
+"""Most elements of one list in one chunk."""
+COLUMN_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Memory that one column of one chunk may take."""
 _COPY_BYTES: Final = 1024 * 1024
 """Smaller objects give the memory they were written in back."""
 
@@ -152,10 +158,11 @@ class ObjectWriter:
         InvalidRequest
             If a column is missing, of another dtype, or of another length.
         ResourceExhausted
-            If the object would pass its largest size; the writer is of no further use.
+            If the object would pass its largest size, or a column that of one column of a chunk;
+            the writer is of no further use.
         """
-        if events < 1:
-            raise InvalidRequest(f"a chunk of {events} events; at least 1 is needed")
+        if not 1 <= events <= CHUNK_EVENTS_MAX:
+            raise InvalidRequest(f"a chunk of {events} events; 1 to {CHUNK_EVENTS_MAX} are allowed")
         entries = np.zeros(len(self._columns), CHUNK_ENTRY)
         batch = self._batch(events, arrays, entries)
         start = self.bytes_so_far
@@ -341,6 +348,8 @@ def _note_offsets(name: str, offsets: Array, entry: Array) -> int:
     lengths = np.diff(offsets)
     if offsets[0] != 0 or lengths.min() < 0:
         raise InvalidRequest(f"the offsets {name!r} do not rise from 0")
+    if offsets[-1] > CHUNK_ELEMENTS_MAX:
+        raise ResourceExhausted(f"{offsets[-1]} elements in a chunk: {name!r} may have {CHUNK_ELEMENTS_MAX}")
     entry["raw_bytes"] = offsets.nbytes
     entry["values"] = len(offsets)
     entry["min"] = int(lengths.min())
@@ -352,6 +361,10 @@ def _note_offsets(name: str, offsets: Array, entry: Array) -> int:
 def _values(arrays: Mapping[str, Array], name: str, dtype: str, length: int, entry: Array) -> pa.Array:
     """Return column `name` as an Arrow array; note its size and range."""
     values = _checked(arrays, name, dtype, length)
+    if values.nbytes > COLUMN_BYTES_MAX:
+        raise ResourceExhausted(
+            f"column {name!r} takes {values.nbytes} bytes in a chunk; 256 MiB are allowed"
+        )
     entry["values"] = length
     if length:
         low, high, flags = value_range(values)

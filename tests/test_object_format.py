@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from skyhook_casa.arrow_schema import from_arrow_schema, physical_columns, to_arrow_schema
 from skyhook_casa.errors import CorruptObject, InvalidRequest, NotFound, ResourceExhausted
-from skyhook_casa.object_format import EncodedObject, ObjectWriter, read_chunk, read_directory
+from skyhook_casa.object_format import (
+    CHUNK_ELEMENTS_MAX,
+    CHUNK_EVENTS_MAX,
+    EncodedObject,
+    ObjectWriter,
+    read_chunk,
+    read_directory,
+)
 from skyhook_casa.program import ProgramBuilder
 from skyhook_casa.schema import DTYPES, Column, ListInfo, Schema
 
@@ -306,6 +313,25 @@ def test_a_chunk_that_does_not_fit_is_refused(arrays: Arrays, message: str) -> N
 def test_an_empty_chunk_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="0 events"):
         ObjectWriter(SMALL).write(0, {})
+
+
+def test_a_chunk_has_so_many_events_and_elements_and_no_more() -> None:
+    """The engine refuses to read more."""
+    schema = Schema(
+        {"x": Column("x", "bool"), "nA": Column("nA", "uint32", counts="A")}, {"A": ListInfo("A", "nA", True)}
+    )
+    most, elements = CHUNK_EVENTS_MAX, CHUNK_ELEMENTS_MAX
+
+    def write(events: int, elements: int) -> None:
+        offsets = np.full(events + 1, elements, np.int32)
+        offsets[0] = 0
+        ObjectWriter(schema).write(events, {"x": np.zeros(events, np.bool_), "A#": offsets})
+
+    write(most, elements)
+    with pytest.raises(InvalidRequest, match=f"{most + 1} events"):
+        write(most + 1, 0)
+    with pytest.raises(ResourceExhausted, match=f"{elements + 1} elements"):
+        write(1, elements + 1)
 
 
 def test_an_unknown_codec_is_refused() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..catalog import Catalog, DatasetVersion, FileInfo, Job, MetaTree, NewPartition, ObjectInfo, union_schema
 from ..cores import usable_cores
 from ..errors import AlreadyExists, IngestError, InvalidRequest, NotFound
-from ..object_format import CHUNK_EVENTS
+from ..object_format import CHUNK_EVENTS, CHUNK_EVENTS_MAX
 from ..schema import Column, ListInfo, Schema
 from ..stores import MemoryStore, ObjectStore
 from .branches import SkippedBranch
@@ -278,8 +278,8 @@ def _checked_options(
     if not PARTITION_BYTES_MIN <= partition_bytes <= PARTITION_BYTES_MAX:
         allowed = f"{PARTITION_BYTES_MIN} to {PARTITION_BYTES_MAX}"
         raise InvalidRequest(f"partition_bytes is {partition_bytes}; {allowed} are allowed")
-    if chunk_events < 1:
-        raise InvalidRequest(f"chunk_events is {chunk_events}; at least 1 is needed")
+    if not 1 <= chunk_events <= CHUNK_EVENTS_MAX:
+        raise InvalidRequest(f"chunk_events is {chunk_events}; 1 to {CHUNK_EVENTS_MAX} are allowed")
     if codec not in ("lz4", "zstd", "none"):
         raise InvalidRequest(f"codec {codec!r} is unknown: lz4, zstd, none")
     wanted = (columns,) if isinstance(columns, str) else columns
