@@ -17,7 +17,7 @@ NO_LIMIT: Final = -1
 """Of events or bytes, for the engine."""
 LOOKAHEAD_BYTES: Final = 8 << 20
 """Bytes of later chunks that are read together with those of the first."""
-ANSWER_BYTES: Final = 2 << 20
+ANSWER_BYTES: Final = 4 << 20
 """Values after which an answer of the object class ends; a slice of events may pass it."""
 REPLY_BYTES_MAX: Final = 16 << 20
 """Longest answer that is accepted."""
