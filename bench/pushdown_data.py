@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from skyhook_casa.ingest.partitions import PARTITION_BYTES, PARTITION_BYTES_MAX
+
 MAIN: Final = "nano"
 WIDE: Final = "wide"
 TEN: Final = "ten"
@@ -13,7 +15,7 @@ FILE_EVENTS: Final = 300_000
 GUESSED_EVENT_BYTES: Final = 800
 """About what an event of the default schema takes when stored; the last file is whatever is still missing."""
 WIDE_BRANCHES: Final = 1_500
-WIDE_FILES: Final = 8
+WIDE_FILES: Final = 4
 WIDE_FILE_EVENTS: Final = 30_000
 """One object holds them, whether it has ten columns or 1,500."""
 TEN_BRANCHES: Final = (
@@ -35,7 +37,7 @@ def prepare(folder: Path, gib: float) -> Path:
         files = [_wide_file(folder, number) for number in range(WIDE_FILES)]
         for name, columns in ((WIDE, None), (TEN, list(TEN_BRANCHES))):
             if name not in _names(store):
-                _ingest(store, name, files, columns=columns)
+                _ingest(store, name, files, columns=columns, partition_bytes=PARTITION_BYTES_MAX)
         _delete(files)
     return store
 
@@ -96,9 +98,15 @@ def _root_file(path: Path, events: int, **options: Any) -> Path:
     return path
 
 
-def _ingest(store: Path, name: str, files: list[Path], columns: list[str] | None = None) -> None:
+def _ingest(
+    store: Path,
+    name: str,
+    files: list[Path],
+    columns: list[str] | None = None,
+    partition_bytes: int = PARTITION_BYTES,
+) -> None:
     print(f"ingesting {name}", flush=True)
-    _client(store).ingest(name, files, columns=columns, workers=1)
+    _client(store).ingest(name, files, columns=columns, workers=1, partition_bytes=partition_bytes)
 
 
 def _delete(files: list[Path]) -> None:
