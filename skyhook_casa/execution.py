@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, StoreError
 from .plan import Plan
 from .stores import ObjectStore
 
@@ -73,8 +73,20 @@ class Choice:
                 self._push = False
                 self.reason = f"answers were {share:.0%} of the stored bytes that reading moves"
 
+    def fail(self, error: StoreError) -> None:
+        """Read from now on, because pushing down failed.
+
+        Raises
+        ------
+        StoreError
+            `error`, if the caller insists on pushing down.
+        """
+        if self.forced:
+            raise error
+        self.give_up(f"pushing down failed: {error}")
+
     def give_up(self, why: str) -> None:
-        """Read from now on: the storage cannot run the class, or failed to."""
+        """Read from now on."""
         with self._lock:
             self._push = False
             self.reason = why

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import CorruptObject
+from .catalog import Partition
+from .errors import ClassMissing, CorruptObject
 from .execution import Choice
 from .plan import Plan
 from .report import counted, human_bytes, table_html
@@ -17,6 +18,7 @@ from .stores import ByteRange, ObjectStore
 _HEADER_BYTES = 64
 _ROW_HEAD_BYTES = 32
 _ENTRY_BYTES = 48
+_INFO_BYTES_MAX = 256
 _STORED_BYTES_AT = 8
 """Place of `stored_bytes` inside the entry of one chunk."""
 
@@ -113,8 +115,19 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         cut_bytes={name: sizes[name] for name in plan.reads if name in for_cut},
         output_bytes={name: sizes[name] for name in plan.reads if name not in for_cut},
         object_bytes=sum(part.object.bytes for part in parts),
-        place=_place(Choice(plan, store, execution), store),
+        place=_place(_choice(plan, store, execution, parts), store),
     )
+
+
+def _choice(plan: Plan, store: ObjectStore, execution: str, parts: Sequence[Partition]) -> Choice:
+    """Return where a run begins, having asked the storage whether it can compute."""
+    choice = Choice(plan, store, execution)
+    if choice.pushdown and parts:
+        try:
+            store.execute(parts[0].object.name, "info", b"", _INFO_BYTES_MAX)
+        except ClassMissing as error:
+            choice.fail(error)
+    return choice
 
 
 def column_bytes(

@@ -38,6 +38,8 @@ class Report:
     that ran inside the storage."""
     partitions_pushed: int = 0
     """Parts of which at least some ran inside the storage."""
+    reason: str = ""
+    """Why parts ran where they ran, if the storage can run them: what decided for the last one."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time per stage; `total` is wall time, the others are summed over threads."""
 
@@ -67,7 +69,8 @@ class Report:
 
     def _moved(self) -> str:
         inside = f", {self.partitions_pushed:,} partitions ran in it" if self.partitions_pushed else ""
-        return f"{human_bytes(self.bytes_moved)} from the store{inside}"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{human_bytes(self.bytes_moved)} from the store{inside}{reason}"
 
 
 def table_html(lines: Iterable[tuple[str, str]]) -> str:

@@ -61,17 +61,11 @@ class Worker:
                 try:
                     return self._push(part, result, cursor, events_max, bytes_max)
                 except StoreError as error:
-                    self._fall_back(error)
+                    self._choice.fail(error)  # nothing of the failed call was kept
             return self._read(part, result, cursor, events_max, bytes_max)
         except SkyhookError as error:
             entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
             raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
-
-    def _fall_back(self, error: StoreError) -> None:
-        """Read from now on, unless the caller insists; nothing of the failed call was kept."""
-        if self._choice.forced:
-            raise error
-        self._choice.give_up(f"pushing down failed ({error})")
 
     def _push(
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int

@@ -57,6 +57,8 @@ class MemoryStore(ObjectStore):
         from .. import _engine
 
         self.size(name)
+        if method == "info":
+            return b"skyhook_casa"
         answer = _engine.answer(method, request, lambda start, stop: self.read(name, ByteRange(start, stop)))
         if len(answer) > reply_bytes_max:
             raise StoreError(f"the answer has {len(answer)} bytes; {reply_bytes_max} were allowed")

@@ -73,6 +73,8 @@ class Connection:
         self.address = address
         self._lock = threading.Lock()
         self._client: Any = None
+        self._refused: StoreError | None = None
+        self._tries = 0
         self._pools: dict[tuple[str, str], Any] = {}
         self._idle = threading.Condition()
         self._users = 0
@@ -146,9 +148,18 @@ class Connection:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
     def _connected(self) -> Any:
+        tries = self._tries
         with self._lock:
             if self._client is None:
-                self._client = self._connect()
+                if self._tries != tries and self._refused is not None:
+                    # Another thread tried while this one waited for it.
+                    raise StoreError(str(self._refused))
+                self._tries += 1
+                try:
+                    self._client = self._connect()
+                except StoreError as error:
+                    self._refused = error
+                    raise
             return self._client
 
     def _connect(self) -> Any:
