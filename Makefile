@@ -58,11 +58,14 @@ fuzz: venv  ## let libFuzzer look for programs and objects that break the engine
 	@CXX=$(FUZZ_CXX) cmake --log-level=NOTICE -S . -B $(FUZZ) -G Ninja \
 	  -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g" -DSKYHOOK_SANITIZE=ON -DSKYHOOK_FUZZ=ON \
 	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
-	@cmake --build $(FUZZ) --target fuzz_scan make_corpus
-	@mkdir -p $(FUZZ)/corpus $(FUZZ)/seeds
-	@$(FUZZ)/ceph_cls/make_corpus $(FUZZ)/seeds 300
-	@$(FUZZ)/ceph_cls/fuzz_scan -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 -rss_limit_mb=3000 \
-	  -artifact_prefix=$(FUZZ)/ -verbosity=1 $(FUZZ)/corpus $(FUZZ)/seeds
+	@cmake --build $(FUZZ) --target fuzz_scan fuzz_wire make_corpus
+	@mkdir -p $(foreach target,scan wire,$(FUZZ)/corpus-$(target) $(FUZZ)/seeds-$(target))
+	@$(FUZZ)/ceph_cls/make_corpus $(FUZZ)/seeds-scan $(FUZZ)/seeds-wire 300
+	@for target in scan wire; do \
+	  $(FUZZ)/ceph_cls/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 \
+	    -rss_limit_mb=3000 -artifact_prefix=$(FUZZ)/ -verbosity=1 \
+	    $(FUZZ)/corpus-$$target $(FUZZ)/seeds-$$target || exit 1; \
+	done
 
 ceph-packages:
 	@tools/debian-packages $(PYTHON) ceph

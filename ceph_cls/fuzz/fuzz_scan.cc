@@ -10,6 +10,7 @@
 
 #include "engine/result.h"
 #include "engine/scan.h"
+#include "fuzz/outputs.h"
 #include "tests/object_maker.h"
 
 namespace {
@@ -32,21 +33,6 @@ void Rehash(std::vector<uint8_t>* program) {
     std::memcpy(column, &hash, 8);
     name += length;
   }
-}
-
-Result ResultFor(const Program& program) {
-  std::vector<DType> dtypes;
-  std::vector<int> groups, axes;
-  for (int32_t output : program.outputs) {
-    const Node& node = program.nodes[static_cast<size_t>(output)];
-    dtypes.push_back(node.dtype);
-    groups.push_back(-1);
-    if (node.axis < 0) continue;
-    auto found = std::find(axes.begin(), axes.end(), node.axis);
-    if (found == axes.end()) found = axes.insert(axes.end(), node.axis);
-    groups.back() = static_cast<int>(found - axes.begin());
-  }
-  return Result(std::move(dtypes), groups, true);
 }
 
 void CheckResult(const Result& result) {

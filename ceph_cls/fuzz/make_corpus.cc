@@ -1,18 +1,75 @@
-// Writes seeds for fuzz_scan: random programs that are valid for the small objects beside them.
+// Writes seeds for fuzz_scan and fuzz_wire: random programs that are valid for the small objects beside
+// them.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
+#include "engine/wire.h"
+#include "fuzz/outputs.h"
 #include "tests/random_program.h"
 
+namespace {
+
+using namespace skyhook;
+
+void Put(std::vector<uint8_t>* to, const void* from, size_t size) {
+  const auto* bytes = static_cast<const uint8_t*>(from);
+  to->insert(to->end(), bytes, bytes + size);
+}
+
+template <typename T>
+void Put(std::vector<uint8_t>* to, T value) {
+  Put(to, &value, sizeof(T));
+}
+
+// A scan request as skyhook_casa/worker.py makes it; every other one fills histograms.
+std::vector<uint8_t> Request(const std::vector<uint8_t>& program, uint64_t start, uint64_t bytes,
+                             uint64_t seed) {
+  const Result result = ResultFor(DecodeProgram({program.data(), program.size()}));
+  std::vector<uint8_t> histograms, request;
+  for (size_t i = 0; seed % 2 == 1 && i < result.columns.size(); ++i) {
+    for (int32_t field : {-1, 1, static_cast<int32_t>(i), 5, 0, 0}) Put(&histograms, field);
+    Put(&histograms, -10.0);
+    Put(&histograms, 10.0);
+  }
+  Put(&request, "SKYSCAN1", 8);
+  Put(&request, kWireVersion);
+  Put(&request, static_cast<uint32_t>(histograms.empty()));
+  for (uint64_t field : {start, bytes, uint64_t{7}, uint64_t{0}}) Put(&request, field);
+  Put(&request, int64_t{-1});
+  Put(&request, seed % 4 < 2 ? int64_t{-1} : int64_t{16});
+  Put(&request, uint32_t{100});
+  Put(&request, static_cast<uint32_t>(result.columns.size()));
+  Put(&request, static_cast<uint32_t>(program.size()));
+  Put(&request, static_cast<uint32_t>(histograms.size()));
+  for (const ResultColumn& column : result.columns) {
+    Put(&request, static_cast<uint16_t>(column.dtype));
+    Put(&request, static_cast<int16_t>(column.group));
+  }
+  Put(&request, program.data(), program.size());
+  Put(&request, histograms.data(), histograms.size());
+  return request;
+}
+
+bool Write(const std::string& path, const std::vector<uint8_t>& input) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (file != nullptr && std::fwrite(input.data(), 1, input.size(), file) == input.size() &&
+      std::fclose(file) == 0) {
+    return true;
+  }
+  std::perror(path.c_str());
+  return false;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  using namespace skyhook;
   using namespace skyhook::test;
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: make_corpus FOLDER COUNT\n");
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: make_corpus SCAN-FOLDER WIRE-FOLDER COUNT\n");
     return 2;
   }
-  const uint64_t count = std::strtoull(argv[2], nullptr, 10);
+  const uint64_t count = std::strtoull(argv[3], nullptr, 10);
   for (uint64_t seed = 0; seed < count; ++seed) {
     Random random(seed);
     const Table whole = RandomTable(&random, 1 + static_cast<int>(seed % 2), 4, 3);
@@ -42,12 +99,15 @@ int main(int argc, char** argv) {
                                static_cast<uint8_t>(bytes.size() >> 8)};
     input.insert(input.end(), bytes.begin(), bytes.end());
     input.insert(input.end(), object.data.begin(), object.data.end());
-    const std::string path = std::string(argv[1]) + "/seed-" + std::to_string(seed);
-    std::FILE* file = std::fopen(path.c_str(), "wb");
-    if (file == nullptr || std::fwrite(input.data(), 1, input.size(), file) != input.size() ||
-        std::fclose(file) != 0) {
-      std::perror(path.c_str());
-      return 1;
-    }
+    const std::string number = std::to_string(seed);
+    if (!Write(std::string(argv[1]) + "/scan-" + number, input)) return 1;
+
+    const uint64_t start = Load<uint64_t>(object.data.data() + object.data.size() - 32);
+    const std::vector<uint8_t> request = Request(bytes, start, object.data.size() - start, seed);
+    std::vector<uint8_t> message{0};
+    Put(&message, static_cast<uint32_t>(request.size()));
+    Put(&message, request.data(), request.size());
+    Put(&message, object.data.data(), object.data.size());
+    if (!Write(std::string(argv[2]) + "/wire-" + number, message)) return 1;
   }
 }
