@@ -16,6 +16,7 @@ import pytest
 from s3_fixture import make_moto_older
 
 from skyhook_casa.ceph_cluster import Cluster
+from skyhook_casa.ceph_cluster.config import S3_POOL
 from skyhook_casa.errors import ClassMissing, InvalidRequest, NotFound, SkyhookError, StoreError
 from skyhook_casa.stores import ByteRange, open_store, s3_lock
 from skyhook_casa.stores.s3 import S3Store
@@ -266,6 +267,9 @@ class TestProcesses:
         assert got == [data[where.start : where.stop] for where in ranges]
 
 
+CUTS = ("rgw_max_chunk_size", "rgw_obj_stripe_size", "rgw_put_obj_min_window_size")
+
+
 class TestThroughRados:
     def test_an_object_is_one_object_of_rados(self, radosgw_store: str) -> None:
         store = opened(radosgw_store)
@@ -315,3 +319,34 @@ class TestThroughRados:
         monkeypatch.setenv("PATH", "")
         with pytest.raises(StoreError, match=r"give it as marker= \(radosgw-admin is not installed\)"):
             opened(radosgw_store).execute("x", "info", b"", 100)
+
+    def test_an_analyst_may_run_the_class_and_nothing_else(self, ceph: Cluster, radosgw_store: str) -> None:
+        """Whether the object is whole cannot be seen with that key; the class sees it."""
+        if not ceph.class_names():
+            pytest.skip("the object class is not built")
+        writer = opened(radosgw_store)
+        writer.put("x", b"1")
+        companion = writer._companion
+        assert companion is not None
+        marker = companion.oid("").removesuffix("_")
+        analyst = opened(f"{radosgw_store}&user=client.analyst&marker={marker}")
+        assert analyst._companion is not None
+        with pytest.raises(StoreError, match=r"client\.analyst may not; its key needs osd 'allow r pool="):
+            analyst._companion.pool.size(companion.oid(writer._key("x")))
+        assert analyst.execute("x", "scan", b"", 4096)
+
+    @pytest.mark.slow
+    def test_an_object_that_radosgw_has_cut_is_not_given_to_the_class(
+        self, new_ceph: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ceph = new_ceph(osds=1, s3=True, extra_conf={"client.rgw.r": dict.fromkeys(CUTS, 4 << 20)})
+        for name, value in ceph.s3_environment().items():
+            monkeypatch.setenv(name, value)
+        store = opened(f"{ceph.s3_url}&rados={S3_POOL}&conf={ceph.conf}")
+        store.put("long", bytes((4 << 20) + 1))
+        store.put("short", bytes(4 << 20))
+        with pytest.raises(StoreError, match="longer than 4194304 bytes in pieces: set rgw_max_chunk_size"):
+            store.execute("long", "scan", b"", 100)
+        with pytest.raises(ClassMissing):
+            store.execute("short", "nonsense", b"", 100)
+        assert store.read_object("long") == bytes((4 << 20) + 1)

@@ -90,9 +90,7 @@ class RadosStore(ObjectStore):
 
     def size(self, name: str) -> int:
         """See `ObjectStore.size`."""
-        check_name(name)
-        with self._pool.reporting(f"cannot look at object {name!r}", self._needs("r")):
-            return int(self._pool.io().stat(name)[0])
+        return self._pool.size(check_name(name))
 
     def list(self) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ClassMissing, NotFound, StoreError
+from ..errors import ClassMissing, NotFound, RequestLost, StoreError
 from ..librados import rados
 from .address import StoreAddress
+from .osd_processes import INFO, INFO_BYTES_MAX, OsdProcesses, process_number
 from .rados_connection import (
     CONF_DEFAULT,
     TIMEOUT_LEAST_S,
@@ -47,10 +48,10 @@ class Pool:
         self.cluster = cluster
         self.name = name
         self.namespace = namespace
-        # librados sends a request again, to the next replica, when its OSD dies. Nothing but the
-        # time-out, which is the connection's, can stop that; so the object class gets a connection of
-        # its own with a short one, and nobody calls again what ended in it. That bounds the wait, not the
-        # damage: a request that killed each OSD it met reached the second one after 0.3 to 1.8 s.
+        # librados sends a request again, to the next replica, when its OSD dies. The class there refuses
+        # it (see `OsdProcesses`); and so that nobody waits long for an OSD that hangs, the object class
+        # gets a connection of its own with a short time-out.
+        self._processes = OsdProcesses()
         self._impatient = ClusterAddress(cluster.conf, cluster.user, min(cluster.timeout_s, CLASS_TIMEOUT_S))
 
     def io(self) -> Any:
@@ -61,8 +62,37 @@ class Pool:
         """Return a `rados.Ioctx` that only the caller uses; to be closed. Raises as `Connection.own_pool`."""
         return connect(self.cluster).own_pool(self.name, self.namespace)
 
+    def size(self, oid: str) -> int:
+        """Return the bytes of an object of RADOS. Raises as `ObjectStore.size`."""
+        with self.reporting(f"cannot look at object {oid!r}", f"osd 'allow r pool={self.name}'"):
+            return int(self.io().stat(oid)[0])
+
+    def size_if_allowed(self, oid: str) -> int | None:
+        """Return the bytes of an object of RADOS; None if the user may not look. Raises as `size`."""
+        with self.reporting(f"cannot look at object {oid!r}", ""):
+            try:
+                return int(self.io().stat(oid)[0])
+            except rados().Error as error:
+                if error.errno in _DENIED:
+                    return None
+                raise
+
     def execute(self, oid: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
         """Run a method of our object class on an object of RADOS. Raises as `ObjectStore.execute`."""
+        if method == INFO:
+            return self._call(oid, INFO, b"", reply_bytes_max)
+        process = self._processes.of(oid)
+        if process is None:
+            process = process_number(self._call(oid, INFO, b"", INFO_BYTES_MAX))
+        try:
+            reply = self._call(oid, method, process.to_bytes(8, "little") + request, reply_bytes_max)
+        except StoreError:
+            self._processes.forget(oid)
+            raise
+        self._processes.answered(oid, process)
+        return reply
+
+    def _call(self, oid: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
         with self.reporting(f"cannot run {CLASS_NAME}.{method} on object {oid!r}", "", self._impatient):
             io = connect(self._impatient).pool(self.name, self.namespace)
             try:
@@ -103,7 +133,17 @@ class Pool:
         """Return what an errno means only for a call of the object class."""
         call = f"{CLASS_NAME}.{method}"
         if error.errno == errno.EOPNOTSUPP:
-            return ClassMissing(f"the OSDs of pool {self.name!r} have no object class {call}")
+            if method == INFO:
+                return ClassMissing(f"the OSDs of pool {self.name!r} have no object class {CLASS_NAME}")
+            return ClassMissing(
+                f"the OSDs of pool {self.name!r} have no {call}, or the pool is erasure-coded: "
+                "no OSD has a whole object then"
+            )
+        if error.errno == errno.ESTALE:
+            return RequestLost(f"{call} on object {oid!r}: the OSD that was to run it is gone")
+        if error.errno == errno.ETIMEDOUT and method != INFO:
+            wait_s = self._impatient.timeout_s
+            return RequestLost(f"{call} on object {oid!r}: no answer within {wait_s:g} s")
         if error.errno in _DENIED:
             return StoreError(
                 f"{self.cluster.user} may not run {call} in pool {self.name!r}: its key needs "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import NotFound, StoreError
@@ -28,6 +28,8 @@ TIMEOUT_LEAST_S: Final = 1.0
 ADMIN_TIMEOUT_S: Final = 60.0
 """Longest run of radosgw-admin."""
 
+_CUT_BYTES: Final = 4096
+"""Pieces of radosgw are multiples of this."""
 _S3_OPTIONS: Final = ("endpoint", "region", "profile", "timeout_s", "catalog")
 _RADOS_OPTIONS: Final = ("rados", "marker", "conf", "user")
 
@@ -135,13 +137,11 @@ class S3Store(ObjectStore):
         return self._companion is not None
 
     def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
-        """See `ObjectStore.execute`.
-
-        An object that radosgw has cut into pieces is too short for the class, which says so: read it.
-        """
+        """See `ObjectStore.execute`; also `StoreError` if radosgw has cut the object into pieces."""
         if self._companion is None:
             return super().execute(name, method, request, reply_bytes_max)
-        oid = self._companion.oid(self._key(check_name(name)))
+        oid = self._companion.oid(self._key(name))
+        self._companion.check_whole(oid, lambda: self.size(name))
         return self._companion.pool.execute(oid, method, request, reply_bytes_max)
 
     def identity(self) -> str:
@@ -189,12 +189,38 @@ class _Companion:
         self.pool = pool
         self._bucket = bucket
         self._marker = marker
+        self._whole: set[str] = set()
+        self._may_look = True
 
     def oid(self, key: str) -> str:
         """Return how RADOS calls the object that S3 calls `key`."""
         if self._marker is None:
             self._marker = _find_marker(self.pool, self._bucket)
         return f"{self._marker}_{key}"
+
+    def check_whole(self, oid: str, size_in_s3: Callable[[], int]) -> None:
+        """Make sure that RADOS has all of an object in one; nothing happens if the user may not look.
+
+        Raises
+        ------
+        NotFound
+            If there is no such object.
+        StoreError
+            If radosgw has cut it into pieces, or the cluster failed.
+        """
+        if oid in self._whole or not self._may_look:
+            return
+        nbytes = self.pool.size_if_allowed(oid)
+        if nbytes is None:
+            self._may_look = False
+            return
+        # radosgw cuts at round numbers, so nearly always this is settled without asking it.
+        if nbytes % _CUT_BYTES == 0 and nbytes != size_in_s3():
+            raise StoreError(
+                f"radosgw keeps objects longer than {nbytes} bytes in pieces: set rgw_max_chunk_size, "
+                "rgw_obj_stripe_size and rgw_put_obj_min_window_size to 64 MiB before they are stored"
+            )
+        self._whole.add(oid)
 
 
 def _companion(parts: StoreAddress) -> _Companion | None:
