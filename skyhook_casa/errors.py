@@ -10,7 +10,8 @@ SkyhookError
 ├── CorruptObject         stored bytes contradict their checksums or their own directory
 ├── ResourceExhausted     an answer would pass a limit: memory, request size, list length
 └── StoreError            also an OSError; the object store or catalog failed; a retry may help
-    └── ClassMissing      the storage has no object class of this version: read instead
+    ├── ClassMissing      the storage has no object class of this version: read instead
+    └── RequestLost       what ran a request ended, or did not answer in time: read instead
 
 ``kind`` is the code of an error on the wire and in the C++ engine.
 """
@@ -122,6 +123,12 @@ class ClassMissing(StoreError):
     """The storage has no object class of this version; the objects can be read instead."""
 
     kind = "class-missing"
+
+
+class RequestLost(StoreError):
+    """The OSD that had a request ended or did not answer; perhaps because of it, so it is not sent again."""
+
+    kind = "request-lost"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

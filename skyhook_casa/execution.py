@@ -8,9 +8,11 @@ loses when nearly all are. The first parts show which it is.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from .errors import InvalidRequest, StoreError
+from .errors import InvalidRequest, RequestLost, StoreError
 from .plan import Plan
 from .stores import ObjectStore
 
@@ -20,6 +22,8 @@ WORTH: Final = 0.5
 """Push down while answers are shorter than this part of the stored bytes that they stand for."""
 SAMPLE_BYTES: Final = 1 << 20
 """Stored bytes to have met before what was seen is trusted."""
+LOSSES_MAX: Final = 1
+"""Pieces of one scan that may be lost with their OSDs before all are read."""
 
 
 class Choice:
@@ -53,7 +57,9 @@ class Choice:
             raise InvalidRequest(f"{store.url} only stores: a query there is read, not pushed down")
         self.forced = execution != "auto"
         self._lock = threading.Lock()
-        self._answered = self._stored = 0
+        self._alone = threading.Lock()
+        self._came_back = False
+        self._losses = self._answered = self._stored = 0
         self._push, self.reason = self._first(plan, store, execution, delivers)
 
     @property
@@ -61,9 +67,32 @@ class Choice:
         """Whether the next piece should run inside the storage."""
         return self._push
 
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Give whether the next piece should run inside the storage, and keep others from it meanwhile.
+
+        Others wait only until one piece has come back: should the program end the OSD that runs it,
+        one OSD is lost, not one for each thread.
+        """
+        if self._push and not self._came_back:
+            with self._alone:
+                if not self._came_back:
+                    yield self._push
+                    return
+        yield self._push
+
+    def lose(self, error: RequestLost) -> None:
+        """Note that a piece did not come back; it is read then, and so are all if it was no accident."""
+        with self._lock:
+            self._losses += 1
+            accident = self._came_back and self._losses <= LOSSES_MAX
+        if not accident:
+            self.give_up(f"pushing down failed: {error}")
+
     def learn(self, answer_bytes: int, stored_bytes: int) -> None:
         """Note that events took `answer_bytes` to deliver and `stored_bytes` to keep."""
         with self._lock:
+            self._came_back = True
             self._answered += answer_bytes
             self._stored += stored_bytes
             if self.forced or not self._push or self._stored < SAMPLE_BYTES:

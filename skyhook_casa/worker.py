@@ -7,7 +7,7 @@ from typing import Final
 
 from . import _engine
 from .catalog import Partition
-from .errors import SkyhookError, StoreError
+from .errors import RequestLost, SkyhookError, StoreError
 from .execution import Choice
 from .plan import Plan
 from .schema import DTYPE_CODE
@@ -40,6 +40,7 @@ class Worker:
         """Bytes that came from the store since this was last set to 0."""
         self.pushed = False
         """Whether the last piece ran inside the storage."""
+        self._lost: int | None = None
 
     def run(
         self,
@@ -57,15 +58,29 @@ class Worker:
             If the object cannot be read, naming it and the events in it.
         """
         try:
-            if self._choice.pushdown:
-                try:
-                    return self._push(part, result, cursor, events_max, bytes_max)
-                except StoreError as error:
-                    self._choice.fail(error)  # nothing of the failed call was kept
-            return self._read(part, result, cursor, events_max, bytes_max)
+            pushed = self._try_to_push(part, result, cursor, events_max, bytes_max)
+            return self._read(part, result, cursor, events_max, bytes_max) if pushed is None else pushed
         except SkyhookError as error:
             entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
             raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
+
+    def _try_to_push(
+        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
+    ) -> int | None:
+        """Return as `run` does; or None, with nothing added, if the piece is to be read."""
+        if part.index == self._lost:
+            return None
+        with self._choice.turn() as push:
+            if not push:
+                return None
+            try:
+                return self._push(part, result, cursor, events_max, bytes_max)
+            except RequestLost as error:
+                self._lost = part.index
+                self._choice.lose(error)
+            except StoreError as error:
+                self._choice.fail(error)
+        return None
 
     def _push(
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int

@@ -2,9 +2,15 @@
 //
 // A loaded class is not replaced until the OSD restarts, so the version of the wire format is part of
 // its name and old and new ones can lie side by side. Nothing may escape from a method: an exception
-// would kill the OSD, and the client's resend its replicas.
+// would kill the OSD.
+//
+// If a request kills its OSD all the same, librados sends it to the next replica, and to every OSD in
+// turn. So a request names the OSD process that may run it, and any other refuses.
 #include <rados/objclass.h>
+#include <sys/random.h>
 
+#include <chrono>
+#include <cstring>
 #include <string>
 
 #include "engine/wire.h"
@@ -17,11 +23,27 @@ namespace {
 using skyhook::ByteRange;
 using skyhook::Bytes;
 
-void ReadObject(cls_method_context_t context, ByteRange range, uint8_t* to) {
+// Bytes before a request: the number of the process that may run it.
+constexpr size_t kProcessBytes = 8;
+
+// A number that no other process has, nor the next one of this OSD.
+uint64_t ThisProcess() {
+  static const uint64_t number = [] {
+    uint64_t drawn = 0;
+    if (getrandom(&drawn, sizeof(drawn), GRND_NONBLOCK) != sizeof(drawn)) {
+      drawn = static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+    }
+    return drawn;
+  }();
+  return number;
+}
+
+void ReadObject(cls_method_context_t context, ByteRange range, uint8_t* to, int* failed) {
   ceph::bufferlist data;
   const int read =
       cls_cxx_read(context, static_cast<int>(range.start), static_cast<int>(range.size()), &data);
   if (read < 0) {
+    *failed = read;
     throw skyhook::Error(skyhook::Kind::kStore,
                          "the OSD cannot read the object: errno " + std::to_string(-read));
   }
@@ -35,11 +57,18 @@ using Answer = std::vector<uint8_t> (*)(Bytes request, const skyhook::ReadRange&
 // the OSD alone.
 int Run(cls_method_context_t context, ceph::bufferlist* in, ceph::bufferlist* out, Answer answer) noexcept {
   try {
-    if (in->length() > skyhook::kRequestBytesMax) return -E2BIG;
-    const Bytes request(reinterpret_cast<const uint8_t*>(in->c_str()), in->length());
+    if (in->length() < kProcessBytes) return -EINVAL;
+    if (in->length() > kProcessBytes + skyhook::kRequestBytesMax) return -E2BIG;
+    const auto* data = reinterpret_cast<const uint8_t*>(in->c_str());
+    uint64_t process = 0;
+    std::memcpy(&process, data, kProcessBytes);
+    if (process != ThisProcess()) return -ESTALE;
+    int failed = 0;
     const std::vector<uint8_t> frame =
-        answer(request, [context](ByteRange range, uint8_t* to) { ReadObject(context, range, to); });
+        answer(Bytes(data + kProcessBytes, in->length() - kProcessBytes),
+               [context, &failed](ByteRange range, uint8_t* to) { ReadObject(context, range, to, &failed); });
     if (frame.empty()) return -ENOMEM;
+    if (failed == -EOPNOTSUPP) return failed;  // an erasure-coded pool: nobody has a whole object
     out->append(reinterpret_cast<const char*>(frame.data()), static_cast<unsigned>(frame.size()));
     return 0;
   } catch (...) {
@@ -55,10 +84,11 @@ int VerifyMethod(cls_method_context_t context, ceph::bufferlist* in, ceph::buffe
   return Run(context, in, out, skyhook::AnswerVerify);
 }
 
-// Tells the wire version, to find out whether the class is there; touches nothing.
+// Tells the wire version and the number of this process, to which requests are then addressed.
 int InfoMethod(cls_method_context_t, ceph::bufferlist*, ceph::bufferlist* out) {
   try {
-    out->append("skyhook_casa wire " + std::to_string(skyhook::kWireVersion));
+    out->append("skyhook_casa wire " + std::to_string(skyhook::kWireVersion) + " process " +
+                std::to_string(ThisProcess()));
     return 0;
   } catch (...) {
     return -ENOMEM;

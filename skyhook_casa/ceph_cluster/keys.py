@@ -16,7 +16,7 @@ Caps = Mapping[str, str]
 
 KEY_BYTES: Final = 16
 AES: Final = 1
-ANALYST_METHODS: Final = ("scan", "verify")
+ANALYST_METHODS: Final = ("info", "scan", "verify")
 """What the user `client.analyst` may run."""
 
 

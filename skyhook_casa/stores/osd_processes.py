@@ -1,0 +1,69 @@
+"""Which OSD process runs requests to our object class on which object.
+
+librados sends a request again when its OSD ends, to the next replica or to the OSD that was started
+anew. A request that was the reason would end one OSD after the other. So each request names the
+process that may run it, which the method `info` tells, and the class refuses those of others.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Final
+
+from ..errors import ClassMissing
+
+INFO: Final = "info"
+"""The method that tells the number of the process; it computes nothing."""
+INFO_BYTES_MAX: Final = 256
+FRESH_S: Final = 1.0
+"""A process that answered so short a time ago is taken to be there still."""
+OBJECTS_MAX: Final = 100_000
+"""Most objects that are remembered."""
+_INFO = re.compile(rb"skyhook_casa wire \d+ process (\d+)")
+
+
+class OsdProcesses:
+    """Remembers which process answered for which object. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: dict[str, int] = {}
+        self._answered_s: dict[int, float] = {}
+
+    def of(self, oid: str) -> int | None:
+        """Return the process that has an object, unless that is unknown or long ago."""
+        with self._lock:
+            process = self._processes.get(oid)
+            if process is None or time.monotonic() - self._answered_s[process] > FRESH_S:
+                return None
+            return process
+
+    def answered(self, oid: str, process: int) -> None:
+        """Note that a process answered for an object."""
+        with self._lock:
+            if len(self._processes) >= OBJECTS_MAX:
+                self._processes.clear()
+                self._answered_s.clear()
+            self._processes[oid] = process
+            self._answered_s[process] = time.monotonic()
+
+    def forget(self, oid: str) -> None:
+        """Note that the process of an object did not answer."""
+        with self._lock:
+            self._processes.pop(oid, None)
+
+
+def process_number(answer: bytes) -> int:
+    """Return the number in an answer of `info`.
+
+    Raises
+    ------
+    ClassMissing
+        If it has none.
+    """
+    found = _INFO.match(answer)
+    if found is None:
+        raise ClassMissing(f"the object class answers {answer[:80]!r}; it is of another version")
+    return int(found[1])
