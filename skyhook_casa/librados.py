@@ -11,6 +11,7 @@ import sys
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Final
 
@@ -27,7 +28,10 @@ SYSTEM_FOLDERS: Final = tuple(
 """Where Linux distributions put extension modules."""
 
 
-@cache
+_lock = Lock()
+"""Held while the module is loaded, which cannot be done twice."""
+
+
 def rados() -> ModuleType:
     """Return the module `rados`.
 
@@ -36,6 +40,12 @@ def rados() -> ModuleType:
     StoreError
         If it is not installed, or is made for another version of Python.
     """
+    with _lock:
+        return _found()
+
+
+@cache
+def _found() -> ModuleType:
     if importlib.util.find_spec("rados") is not None:
         return _imported()
     return _loaded(_system_file(SYSTEM_FOLDERS))

@@ -28,7 +28,7 @@ PORT_TRIES: Final = 3
 ENDING: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGABRT, signal.SIGSEGV)
 """Signals that end a daemon."""
 MADE: Final = (
-    *("ceph.conf", "monmap", "s3-credentials", "keys", "data", "run", "crash", "classes"),
+    *("ceph.conf", "monmap", "s3-credentials", "keys", "data", "crash", "classes", "cluster.partial"),
     "cluster.json",
 )
 """What is in a cluster's folder, beside logs."""
@@ -100,7 +100,7 @@ class Cluster:
             osd_port_min=0,
             extra=normalized(extra_conf or {}),
         )
-        claim(layout)
+        claim(layout, settings)
         try:
             return _start(layout, settings, files, guard)
         except BaseException:
@@ -128,6 +128,7 @@ class Cluster:
         """End all processes at once, and delete what `up` made."""
         while found := daemons.running(self.layout):
             daemons.end(self.layout, found)
+        _delete(self.layout.sockets(self.settings.fsid))
         for name in MADE if keep_logs else ("log", *MADE):
             _delete(self.layout.folder / name)
         if self.layout.folder.is_dir() and not any(self.layout.folder.iterdir()):
@@ -338,11 +339,12 @@ def _start(layout: Layout, settings: Settings, files: Sequence[Path], guard: int
         cluster = Cluster(layout, settings.on_ports(mon, s3_port, osd))
         try:
             Start(cluster.layout, cluster.settings, files).run(guard)
-        except StoreError as error:
-            if "address already in use" not in str(error).lower() or last == PORT_TRIES - 1:
+        except StoreError:
+            taken = any(daemons.said(layout, name, "Address already in use") for name in ("mon.a", "rgw.r"))
+            if not taken or last == PORT_TRIES - 1:
                 raise
             cluster.down()
-            claim(layout)
+            claim(layout, settings)
         else:
             return cluster
     raise AssertionError("unreachable")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Final
 
 from ..errors import InvalidRequest, NotFound
@@ -121,6 +122,13 @@ class Layout:
         """A credentials file as AWS's tools read it."""
         return self.folder / "s3-credentials"
 
+    def sockets(self, fsid: str) -> Path:
+        """The daemons' sockets: in the folder, or elsewhere if its path is too long for a socket."""
+        near = self.folder / "run"
+        if len(str(near / "client.admin.0000.asok")) <= SOCKET_PATH_CHARS_MAX:
+            return near
+        return Path(gettempdir()) / f"skyhook-ceph-{fsid}"
+
     def keyring(self, user: str) -> Path:
         """The key of one user or daemon."""
         return self.folder / "keys" / f"{user}.keyring"
@@ -179,8 +187,7 @@ def ceph_conf(layout: Layout, settings: Settings) -> str:
 
 
 def _global_options(layout: Layout, settings: Settings) -> dict[str, object]:
-    run = layout.folder / "run"
-    sockets_fit = len(str(run / "client.admin.0000.asok")) <= SOCKET_PATH_CHARS_MAX
+    sockets = layout.sockets(settings.fsid)
     return {
         "fsid": settings.fsid,
         "mon_host": f"[v2:{HOST}:{settings.mon_port}]",
@@ -191,8 +198,8 @@ def _global_options(layout: Layout, settings: Settings) -> dict[str, object]:
         "ms_bind_port_min": settings.osd_port_min,
         "ms_bind_port_max": settings.osd_port_min + 50 * settings.osds,
         "keyring": layout.folder / "keys" / "$name.keyring",
-        "run_dir": run,
-        "admin_socket": run / "$name.asok" if sockets_fit else "",
+        "run_dir": sockets,
+        "admin_socket": sockets / "$name.asok",
         "log_file": layout.logs / "$name.log",
         "crash_dir": layout.folder / "crash",
         "osd_pool_default_size": settings.copies,

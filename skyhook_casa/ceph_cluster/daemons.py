@@ -89,7 +89,7 @@ def run_tool(layout: Layout, *argv: str) -> str:
     Raises
     ------
     StoreError
-        If it fails, with the end of what it said.
+        If it fails, with the beginning of what it said: after an abort, the stack comes last.
     """
     try:
         done = subprocess.run(
@@ -106,8 +106,8 @@ def run_tool(layout: Layout, *argv: str) -> str:
     with open(log, "a") as file:
         file.write(f"{argv[0]}: exit code {done.returncode}\n{done.stderr}")
     if done.returncode != 0:
-        last = "; ".join(done.stderr.strip().splitlines()[-LOG_LINES_SHOWN:])
-        raise StoreError(f"{argv[0]} failed with exit code {done.returncode}: {last}; see {log}")
+        first = "; ".join(done.stderr.strip().splitlines()[:LOG_LINES_SHOWN])
+        raise StoreError(f"{argv[0]} failed with exit code {done.returncode}: {first}; see {log}")
     return done.stdout
 
 
@@ -180,6 +180,12 @@ def log_end(layout: Layout, name: str) -> str:
         if shown:
             return f"{'; '.join(shown)}; see {layout.logs / name}.log and .out"
     return f"it said nothing; see {layout.logs}"
+
+
+def said(layout: Layout, name: str, text: str) -> bool:
+    """Whether a daemon printed or logged something."""
+    files = (layout.logs / f"{name}.{suffix}" for suffix in ("out", "log"))
+    return any(text in file.read_text(errors="replace") for file in files if file.is_file())
 
 
 def listens(pid: int, port: int) -> bool:

@@ -73,9 +73,13 @@ class Start:
     def write_files(self) -> None:
         """Write the configuration, keys and links to classes."""
         layout, settings = self.layout, self.settings
-        layout.settings.write_text(settings.to_json())
-        for folder in (layout.logs, *(layout.folder / name for name in ("keys", "data", "run", "crash"))):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        partial = layout.settings.with_suffix(".partial")
+        partial.write_text(settings.to_json())
+        partial.replace(layout.settings)
+        layout.logs.mkdir(mode=0o700, exist_ok=True)
+        layout.sockets(settings.fsid).mkdir(mode=0o700)
+        for name in ("keys", "data", "crash"):
+            (layout.folder / name).mkdir(mode=0o700)
         for name in ("mon.a", "mgr.x", "rgw.r", *(f"osd.{number}" for number in range(settings.osds))):
             layout.data(name).mkdir()
         classes.link(layout.classes, self.class_files)
@@ -88,6 +92,7 @@ class Start:
         for user, text in texts.items():
             write_secret(layout.keyring(user), text)
         write_secret(layout.keyring("all"), "".join(texts.values()))
+        write_secret(layout.keyring("mon.a"), texts["mon."])
 
     def make_monitor(self) -> None:
         """Make the monitor's data, with all users."""
@@ -161,7 +166,7 @@ def check_programs(*, mgr: bool, s3: bool) -> None:
         )
 
 
-def claim(layout: Layout) -> None:
+def claim(layout: Layout, settings: Settings) -> None:
     """Take the folder; a second `up` in it, even at the same time, fails."""
     layout.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     others = sorted(path.name for path in layout.folder.iterdir() if path.name != layout.logs.name)
@@ -170,7 +175,8 @@ def claim(layout: Layout) -> None:
     if others:
         raise AlreadyExists(f"{layout.folder} holds {others[0]!r}; an empty folder is needed")
     try:
-        layout.settings.touch(exist_ok=False)
+        with open(layout.settings, "x") as file:
+            file.write(settings.to_json())
     except FileExistsError as error:
         raise AlreadyExists(f"another process is starting a cluster in {layout.folder}") from error
 
