@@ -162,16 +162,20 @@ class TestRefused:
         ceph.user("client.reader", {"mon": "allow r", "osd": "allow r pool=skyhook"})
         reader = as_user(ceph, "client.reader", store._pool.namespace)
         assert reader.read_object("x") == b"1"
-        with pytest.raises(StoreError, match="its key needs osd 'allow class skyhook_casa_1 scan'"):
+        with pytest.raises(
+            StoreError, match="osd 'allow class skyhook_casa_1 info, allow class skyhook_casa_1 scan'"
+        ):
             reader.execute("x", "scan", b"", 1000)
 
 
 class TestClass:
-    def test_a_method_that_is_not_there_says_so(self, store: RadosStore) -> None:
+    def test_a_method_that_is_not_there_says_so(self, ceph: Cluster, store: RadosStore) -> None:
         """So does a class that is not there: the caller reads instead."""
+        if not ceph.class_names():
+            pytest.skip("the object class is not built")
         store.put("x", b"1")
         assert store.pushes_down
-        with pytest.raises(ClassMissing, match=r"no object class skyhook_casa_1\.nonsense"):
+        with pytest.raises(ClassMissing, match=r"have no skyhook_casa_1\.nonsense"):
             store.execute("x", "nonsense", b"", 1000)
 
     def test_an_absent_object_is_not_found(self, store: RadosStore) -> None:
@@ -185,13 +189,16 @@ class TestClass:
             (errno.EIO, "cannot run skyhook_casa_1.scan on object 'x' in pool 'skyhook': EIO"),
             (errno.ETIMEDOUT, "no answer within 5 s"),
             (errno.E2BIG, "E2BIG"),
+            (errno.ESTALE, "the OSD that was to run it is gone"),
         ],
     )
     def test_each_failure_is_a_store_error(
         self, store: RadosStore, monkeypatch: pytest.MonkeyPatch, number: int, message: str
     ) -> None:
         class Broken:
-            def execute(self, *_: object) -> None:
+            def execute(self, oid: str, name: str, method: str, *_: object) -> tuple[int, bytes]:
+                if method == "info":
+                    return 0, b"skyhook_casa wire 1 process 7"
                 raise rados().OSError("broken", errno=number)
 
         connection = connect(store._pool._impatient)
