@@ -76,7 +76,7 @@ def test_long_answers_turn_auto_to_reading(client: skyhook_client.Client) -> Non
     """At the sample's size and at the share that is just too long."""
     choice = Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store)
 
-    choice.learn(SAMPLE_BYTES, SAMPLE_BYTES - 1)
+    choice.learn(int(SAMPLE_BYTES * WORTH) + 1, SAMPLE_BYTES - 1)
     assert choice.pushdown
     choice.learn(0, 1)
     assert not choice.pushdown
