@@ -123,10 +123,16 @@ class Bench:
         return Answer(events)
 
 
+ORDERS: Final = ((0, 1, 3, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1))
+"""Orders in which each execution follows each other one once: a plain read empties the OSDs' caches."""
+
+
 def compare(
     bench: Bench, query: dict[str, Any], executions: Sequence[str], repetitions: int
 ) -> tuple[int, dict[str, Cost]]:
     """Return the events of the answer and what each execution costs, run in turn after an untimed pass.
+
+    The order changes from repetition to repetition, so that each meets the caches as each other leaves them.
 
     Raises
     ------
@@ -136,8 +142,9 @@ def compare(
     costs = {execution: Cost() for execution in executions}
     expected = bench.run(query, executions[0], None)
     for repetition in range(-1, repetitions):
-        for execution, cost in costs.items():
-            if bench.run(query, execution, cost if repetition >= 0 else None) != expected:
+        order = [executions[place] for place in ORDERS[repetition % len(ORDERS)] if place < len(executions)]
+        for execution in order:
+            if bench.run(query, execution, costs[execution] if repetition >= 0 else None) != expected:
                 raise SystemExit(f"{execution} and {executions[0]} give different answers to {query}")
     return expected.events, costs
 
