@@ -145,9 +145,11 @@ class Pool:
             wait_s = self._impatient.timeout_s
             return RequestLost(f"{call} on object {oid!r}: no answer within {wait_s:g} s")
         if error.errno in _DENIED:
+            methods = (INFO, "scan" if method == INFO else method)
+            caps = ", ".join(f"allow class {CLASS_NAME} {one}" for one in methods)
             return StoreError(
-                f"{self.cluster.user} may not run {call} in pool {self.name!r}: its key needs "
-                f"osd 'allow class {CLASS_NAME} {method}', or the OSDs may not load the class"
+                f"{self.cluster.user} may not run {call} in pool {self.name!r}: its key needs osd '{caps}', "
+                "or the OSDs may not load the class"
             )
         if error.errno == errno.ERANGE:
             return StoreError(f"{call} on object {oid!r} answered more than {reply_bytes_max} bytes")
