@@ -20,13 +20,14 @@ from engine_runs import written
 from expression_strategies import Table, cuts_of, tables, values_of
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from ingest_helpers import SAMPLE_NAMES, sample
+from ingest_helpers import SAMPLE_NAMES, sample, write_root
 
 import skyhook_casa
 from skyhook_casa import _engine, worker
+from skyhook_casa.batch import Batch
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
 from skyhook_casa.ceph_cluster import Cluster
-from skyhook_casa.errors import ExpressionError, SkyhookError
+from skyhook_casa.errors import ExpressionError, InvalidRequest, SkyhookError, StoreError
 from skyhook_casa.execution import Choice
 from skyhook_casa.expression import compile_cut, compile_value
 from skyhook_casa.object_format import EncodedObject
@@ -347,3 +348,100 @@ def test_random_programs_give_the_same_inside_an_osd(pool: ObjectStore, data: st
                 np.testing.assert_array_equal(
                     found[name], value, err_msg=name, strict=isinstance(value, np.ndarray)
                 )
+
+
+# -- limits of the object class -------------------------------------------------------------------
+REQUEST_BYTES_MAX = 1 << 20
+ANSWER_BYTES_CAP = 8 << 20
+"""Bytes of values at which the class pauses, whatever is asked."""
+TRIPLES = "combinations(Jet_pt, 3)"
+
+
+@pytest.fixture(scope="module")
+def large(ceph: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """One object of many chunks."""
+    folder = tmp_path_factory.mktemp("large")
+    client = skyhook_casa.connect(rados_url(ceph, folder), threads=1)
+    client.ingest("x", write_root(folder / "a.root", 60_000, basket=5_000), chunk_events=1_000, workers=1)
+    return client
+
+
+def the_part(client: Client) -> Partition:
+    (part,) = client.catalog.partitions(client.catalog.version("x"))
+    return part
+
+
+def ask(client: Client, query: Query, **limits: int) -> tuple[int, int]:
+    """Return the cursor of one call of the class, and the bytes of its answer."""
+    plan, part = query._plan, the_part(client)
+    assert part.object.layout_id is not None
+    request = worker.scan_request(plan, part.object.layout_id, part, **limits)
+    answer = client.store.execute(part.object.name, "scan", request, worker.REPLY_BYTES_MAX)
+    return Batch.result(plan.outputs, False).append_answer(answer), len(answer)
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "error", "message"),
+    [
+        (REQUEST_BYTES_MAX, InvalidRequest, "program"),
+        (REQUEST_BYTES_MAX + 1, StoreError, "E2BIG"),
+    ],
+)
+def test_a_request_has_a_length_at_most(
+    large: Client, nbytes: int, error: type[SkyhookError], message: str
+) -> None:
+    """At the limit the class looks at it; one byte more and it does not."""
+    program = bytes(nbytes - 80)
+    plan: Any = SimpleNamespace(outputs=[], program=lambda _: program)
+    request = worker.scan_request(plan, 1, the_part(large))
+    assert len(request) == nbytes
+    result = _engine.Result([], [])
+    with pytest.raises(error, match=message):
+        result.append_answer(large.store.execute(the_part(large).object.name, "scan", request, 1 << 20))
+
+
+def test_an_answer_pauses_at_a_size_whatever_is_asked(large: Client) -> None:
+    """So an OSD's memory is bounded, and a reply fits into what the client accepts."""
+    define = {f"x{n}": f"float64({TRIPLES}.slot0) * {n}.5" for n in range(12)}
+    query = large.query("x", list(define), define=define)
+    for bytes_max in (-1, 1 << 40):
+        cursor, nbytes = ask(large, query, bytes_max=bytes_max)
+        assert cursor > 0
+        assert ANSWER_BYTES_CAP < nbytes < ANSWER_BYTES_CAP + (2 << 20) < worker.REPLY_BYTES_MAX
+
+
+def test_an_answer_longer_than_accepted_is_read_instead(
+    large: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the longest accepted length, and one byte past it."""
+    query = large.query("x", ["event", "Jet_pt"], "MET_pt > 50")
+    _, nbytes = ask(large, query, bytes_max=worker.ANSWER_BYTES)
+    expected = query.to_awkward()
+
+    monkeypatch.setattr(worker, "REPLY_BYTES_MAX", nbytes)
+    pushed = large.query("x", ["event", "Jet_pt"], "MET_pt > 50", execution="pushdown")
+    test_client.assert_same(pushed.to_awkward(), expected)
+
+    monkeypatch.setattr(worker, "REPLY_BYTES_MAX", nbytes - 1)
+    with pytest.raises(StoreError, match=f"answered more than {nbytes - 1} bytes"):
+        pushed.to_awkward()
+    test_client.assert_same(query.to_awkward(), expected)
+    assert query.report.partitions_pushed == 0
+    assert f"answered more than {nbytes - 1} bytes" in query.report.reason
+
+
+@pytest.mark.parametrize("milliseconds", [1, 100, 101, 0, 2**32 - 1])
+def test_a_scan_pauses_in_time_whatever_is_asked(
+    large: Client, monkeypatch: pytest.MonkeyPatch, milliseconds: int
+) -> None:
+    """Others wait for the placement group meanwhile; more than 100 ms is never given."""
+    sines = " + ".join(f"sum(sin({n} * {TRIPLES}.slot0))" for n in range(1, 601))
+    query = large.query("x", ["event"], f"{sines} > 1e9", execution="pushdown")
+    monkeypatch.setattr(worker, "MILLISECONDS_MAX", milliseconds)
+    cursor, _ = ask(large, query)
+    chunks = cursor >> 32
+    assert 0 < chunks < 60
+    if milliseconds == 1:
+        assert chunks <= 2
+    assert query.count() == 0
+    assert query.report.events_in == 60_000
