@@ -18,7 +18,7 @@ INFO: Final = "info"
 """The method that tells the number of the process; it computes nothing."""
 INFO_BYTES_MAX: Final = 256
 FRESH_S: Final = 1.0
-"""A process that answered so short a time ago is taken to be there still."""
+"""A process that answered for an object so short a time ago is taken to have it still."""
 OBJECTS_MAX: Final = 100_000
 """Most objects that are remembered."""
 _INFO = re.compile(rb"skyhook_casa wire \d+ process (\d+)")
@@ -29,30 +29,25 @@ class OsdProcesses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._processes: dict[str, int] = {}
-        self._answered_s: dict[int, float] = {}
+        self._answered: dict[str, tuple[int, float]] = {}
 
     def of(self, oid: str) -> int | None:
         """Return the process that has an object, unless that is unknown or long ago."""
         with self._lock:
-            process = self._processes.get(oid)
-            if process is None or time.monotonic() - self._answered_s[process] > FRESH_S:
-                return None
-            return process
+            process, answered_s = self._answered.get(oid, (None, 0.0))
+        return process if time.monotonic() - answered_s < FRESH_S else None
 
     def answered(self, oid: str, process: int) -> None:
         """Note that a process answered for an object."""
         with self._lock:
-            if len(self._processes) >= OBJECTS_MAX:
-                self._processes.clear()
-                self._answered_s.clear()
-            self._processes[oid] = process
-            self._answered_s[process] = time.monotonic()
+            if len(self._answered) >= OBJECTS_MAX:
+                self._answered.clear()
+            self._answered[oid] = (process, time.monotonic())
 
     def forget(self, oid: str) -> None:
         """Note that the process of an object did not answer."""
         with self._lock:
-            self._processes.pop(oid, None)
+            self._answered.pop(oid, None)
 
 
 def process_number(answer: bytes) -> int:

@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ CONF_DEFAULT: Final = "/etc/ceph/ceph.conf"
 USER_DEFAULT: Final = "client.admin"
 CONNECT_TIMEOUT_S: Final = 10.0
 """Longest wait for a monitor."""
+REFUSED_S: Final = 1.0
+"""After a failed try to connect others fail at once for so long, and those that waited for it."""
 MAP_TIMEOUT_S: Final = 2
 """A request without an answer for so long makes the client ask where its object is now."""
 TIMEOUT_LEAST_S: Final = 3.0
@@ -73,8 +76,6 @@ class Connection:
         self.address = address
         self._lock = threading.Lock()
         self._client: Any = None
-        self._refused: StoreError | None = None
-        self._tries = 0
         self._pools: dict[tuple[str, str], Any] = {}
         self._idle = threading.Condition()
         self._users = 0
@@ -148,17 +149,17 @@ class Connection:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
     def _connected(self) -> Any:
-        tries = self._tries
+        begin_s = time.monotonic()
         with self._lock:
             if self._client is None:
-                if self._tries != tries and self._refused is not None:
-                    # Another thread tried while this one waited for it.
-                    raise StoreError(str(self._refused))
-                self._tries += 1
+                cluster = (self.address.conf, self.address.user)
+                refused_s, why = _refusals.get(cluster, (-math.inf, ""))
+                if refused_s > begin_s - REFUSED_S:
+                    raise StoreError(why)
                 try:
                     self._client = self._connect()
                 except StoreError as error:
-                    self._refused = error
+                    _refusals[cluster] = (time.monotonic(), str(error))
                     raise
             return self._client
 
@@ -212,6 +213,8 @@ def _configured(address: ClusterAddress) -> Any:
         raise StoreError(f"{address.conf} is no configuration of Ceph: {error}") from error
 
 
+_refusals: dict[tuple[str, str], tuple[float, str]] = {}
+"""When a cluster could not be reached as some user, and why."""
 _connections: dict[ClusterAddress, Connection] = {}
 _connections_lock = threading.Lock()
 
