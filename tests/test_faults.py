@@ -228,7 +228,7 @@ def test_a_missing_object_is_named_with_its_file(cluster: Cluster, own: Client, 
     with pytest.raises(NotFound, match=rf"{lost.object.name} \(entries \d+ to \d+ of .*0\.root\): .*no such"):
         query.to_awkward()
     with pytest.raises(NotFound, match=lost.object.name):
-        list(query.batches(10_000))
+        list(query.batches(batch_bytes=10_000))
     assert not query.has_run
 
 

@@ -166,7 +166,7 @@ def assert_equal_answers(found: Query, expected: Query) -> None:
 
 
 def streamed(query: Query) -> ak.Array:
-    return ak.from_arrow(pa.Table.from_batches(query.batches(5_000)))
+    return ak.from_arrow(pa.Table.from_batches(query.batches(batch_bytes=5_000)))
 
 
 def outcome(run: Callable[[Query], ak.Array], query: Query) -> tuple[ak.Array, str | None]:
