@@ -173,8 +173,10 @@ class ObjectStore(ABC):
             If the storage cannot run programs, or has no class of this version.
         NotFound
             If there is no object called `name`.
+        RequestLost
+            If what ran the request ended, or did not answer in time.
         StoreError
-            If the storage failed, or did not answer in time.
+            If the storage failed.
         """
         raise ClassMissing(f"{self.url} cannot run {method} on {name!r}: it only stores")
 
