@@ -36,8 +36,8 @@ build: $(VENV)/.installed  ## compile the engine, only what changed
 test: venv lint ctest  ## all that CI checks
 	@$(BIN)/python -m pytest -q -n 2
 
-test-fast: venv object-class  ## the Python tests without the slow ones
-	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
+test-fast: build  ## the Python tests without the slow ones and without Ceph
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not ceph"
 
 lint: venv  ## ruff, mypy and clang-format, changing nothing
 	@$(BIN)/ruff check --quiet .
