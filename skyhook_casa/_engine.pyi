@@ -21,14 +21,8 @@ class ScanReport(TypedDict):
     seconds_read: float
     seconds_compute: float
 
-OPS: dict[str, int]
-"""The engine's operation codes, by name; equal to `skyhook_casa.program.OPS`."""
-
 KERNELS: str
 """Which instruction set the loops use: "v3" (AVX2) or "base"."""
-
-def checksum(data: Any) -> int:
-    """Return the XXH3-64 of a buffer."""
 
 def answer(method: str, request: bytes, read: Callable[[int, int], Any]) -> bytes:
     """Return what the object class answers to a request (`ceph_cls/doc/wire.md`).
@@ -36,9 +30,6 @@ def answer(method: str, request: bytes, read: Callable[[int, int], Any]) -> byte
     `read` gives the bytes of the object from `start` up to, but not including, `stop`. An error
     of the scan is part of the answer; `Result.append_answer` raises it.
     """
-
-def bounds(values: NDArray[Any]) -> tuple[int, int, int]:
-    """Return (min bits, max bits, flags) of a column's values as the object's directory has them."""
 
 class Result:
     """What scans deliver, growing: one column per output of the program.

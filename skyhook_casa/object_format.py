@@ -45,6 +45,7 @@ from .object_directory import (
 )
 from .record_batch import buffer_places, first_message_stop
 from .schema import DTYPE_CODE, Schema, numpy_dtype, offsets_column
+from .stores.base import OBJECT_BYTES_MAX
 
 __all__ = [
     "CHUNK_EVENTS",
@@ -57,8 +58,6 @@ __all__ = [
     "read_directory",
 ]
 
-OBJECT_BYTES_MAX: Final = 64 * 1024 * 1024 - 1
-"""Largest object: one write of it is atomic in RADOS."""
 CHUNK_EVENTS: Final = 16_384
 """Events of one record batch, unless the caller says otherwise."""
 CHUNK_EVENTS_MAX: Final = 2**22

@@ -32,7 +32,7 @@ Scan::Scan(const Program& program, const ObjectPlace& place, const ScanLimits& l
     Invalid("the cursor or the directory's place is out of range");
   }
   deadline_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(limits.milliseconds_max);
-  CheckResult();
+  LinkResult();
   report_.passed.resize(program.terms.size());
   std::vector<int32_t> roots = program.terms;
   roots.insert(roots.end(), program.outputs.begin(), program.outputs.end());
@@ -51,11 +51,10 @@ Scan::Scan(const Program& program, const ObjectPlace& place, const ScanLimits& l
   computed_order_ = evaluator_.Order(computed);
 }
 
-void Scan::CheckResult() const {
+void Scan::LinkResult() {
   if (result_.columns.size() != program_.outputs.size())
     Invalid("the result has other columns than the program");
-  std::vector<int>& axes = const_cast<Scan*>(this)->group_axis_;
-  axes.assign(result_.groups.size(), -1);
+  group_axis_.assign(result_.groups.size(), -1);
   for (size_t i = 0; i < program_.outputs.size(); ++i) {
     const Node& node = program_.nodes[static_cast<size_t>(program_.outputs[i])];
     const ResultColumn& column = result_.columns[i];
@@ -63,11 +62,11 @@ void Scan::CheckResult() const {
       Invalid("output " + std::to_string(i) + " does not fit the result");
     }
     if (column.group < 0) continue;
-    int& axis = axes[static_cast<size_t>(column.group)];
+    int& axis = group_axis_[static_cast<size_t>(column.group)];
     if (axis >= 0 && axis != node.axis) Invalid("outputs of one group lie on different lists");
     axis = node.axis;
   }
-  for (int axis : axes) {
+  for (int axis : group_axis_) {
     if (axis < 0) Invalid("a group of the result has no column");
   }
 }

@@ -81,7 +81,7 @@ class Scan {
     bool pruned() const;
   };
 
-  void CheckResult() const;
+  void LinkResult();
   void Need(ByteRange range, uint8_t* place);
   Bytes Want(ByteRange range);
   bool ReadHeader();

@@ -211,45 +211,6 @@ nb::bytes AnswerOf(const std::string& method, nb::bytes request, nb::callable re
   return nb::bytes(reinterpret_cast<const char*>(frame.data()), frame.size());
 }
 
-// Smallest and largest value as a chunk's entry of the directory has them, and its flags.
-std::tuple<uint64_t, uint64_t, uint32_t> BoundsOf(
-    nb::ndarray<nb::ro, nb::c_contig, nb::ndim<1>, nb::device::cpu> x) {
-  for (int d = 0; d < kDTypes; ++d) {
-    const DType dtype = static_cast<DType>(d);
-    if (x.dtype() != DlpackOf(dtype)) continue;
-    return Dispatch(dtype, [&]<typename T>(T*) -> std::tuple<uint64_t, uint64_t, uint32_t> {
-      const T* values = static_cast<const T*>(x.data());
-      const size_t n = x.shape(0);
-      if constexpr (std::is_floating_point_v<T>) {
-        T low = std::numeric_limits<T>::infinity(), high = -low;
-        bool nan = false, number = false;
-        for (size_t i = 0; i < n; ++i) {
-          low = values[i] < low ? values[i] : low;
-          high = values[i] > high ? values[i] : high;
-          nan |= values[i] != values[i];
-          number |= values[i] == values[i];
-        }
-        if (!number) return {0, 0, nan ? 2 : 0};
-        return {std::bit_cast<uint64_t>(static_cast<double>(low)),
-                std::bit_cast<uint64_t>(static_cast<double>(high)), 1 | (nan ? 2 : 0)};
-      } else {
-        if (n == 0) return {0, 0, 0};
-        T low = values[0], high = values[0];
-        for (size_t i = 1; i < n; ++i) {
-          low = values[i] < low ? values[i] : low;
-          high = values[i] > high ? values[i] : high;
-        }
-        return {static_cast<uint64_t>(
-                    static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(low)),
-                static_cast<uint64_t>(
-                    static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(high)),
-                1};
-      }
-    });
-  }
-  Invalid("the array's dtype is none of this project's");
-}
-
 // Raises the class of skyhook_casa.errors that stands for the engine's kind of error.
 void Raise(const Error& error) {
   static const char* const kClasses[] = {"InvalidRequest", "CorruptObject", "ResourceExhausted",
@@ -274,9 +235,7 @@ NB_MODULE(_engine, m) {
     }
   });
   m.attr("KERNELS") = Kernels().name;
-  m.def("checksum", [](nb::object data) { return Checksum(ReadBuffer(data).bytes()); });
   m.def("answer", AnswerOf, "method"_a, "request"_a, "read"_a);
-  m.def("bounds", BoundsOf);
 
   nb::class_<Result>(m, "Result")
       .def(
