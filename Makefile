@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test test-fast lint ctest fuzz ceph-packages object-class format demo demo-ceph bench clean
+.PHONY: help venv build test test-fast protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml setup.py tools/debian-packages
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Python packages into $(VENV) and compiling the engine"
 	@$(PIP) "setuptools>=77" "nanobind>=2.4"
-	@$(PIP) --no-build-isolation --editable ".[plot]"
+	@$(PIP) --no-build-isolation --editable ".[plot,server]"
 	@touch $@
 
 # The tools that only developers and CI need.
@@ -38,6 +38,10 @@ test: venv lint ctest  ## all that CI checks
 
 test-fast: build  ## the Python tests without the slow ones and without Ceph
 	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not ceph"
+
+protocol: venv  ## make the Python modules of skyhook_casa/protocol/delivery.proto again
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+	  skyhook_casa/protocol/delivery.proto
 
 lint: venv  ## ruff, mypy and clang-format, changing nothing
 	@$(BIN)/ruff check --quiet .

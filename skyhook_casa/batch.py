@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from .compile_query import Output
@@ -47,6 +48,32 @@ class Batch:
             [result.valid(number) if outputs[number].optional else None for number in numbers],
             result.rows() if rows else None,
         )
+
+    @classmethod
+    def concat(cls, batches: Sequence[Batch]) -> Batch:
+        """Return the events of some batches, one at least, of the same columns, in one batch."""
+        if len(batches) == 1:
+            return batches[0]
+        outputs = batches[0].outputs
+        numbers = range(len(outputs))
+        shared: dict[int, Array] = {}
+        for number, output in enumerate(outputs):
+            if output.axis is not None and output.axis not in shared:
+                shared[output.axis] = _joined_offsets([batch.offsets[number] for batch in batches])
+        rows = [batch.rows for batch in batches if batch.rows is not None]
+        return cls(
+            outputs,
+            sum(batch.events for batch in batches),
+            [np.concatenate([batch.values[number] for batch in batches]) for number in numbers],
+            [None if output.axis is None else shared[output.axis] for output in outputs],
+            [_joined_valid(batches, number) for number in numbers],
+            np.concatenate(rows) if rows else None,
+        )
+
+    @classmethod
+    def empty(cls, outputs: tuple[Output, ...], rows: bool = False) -> Batch:
+        """Return a batch without events."""
+        return cls.of(outputs, cls.result(outputs, rows), rows)
 
     @staticmethod
     def result(outputs: tuple[Output, ...], rows: bool, histograms: bytes = b"") -> _engine.Result:
@@ -94,3 +121,26 @@ class Batch:
         ends = [self.events * piece // count for piece in range(count + 1)]
         for start, stop in itertools.pairwise(ends):
             yield self.slice(start, stop)
+
+
+def _joined_offsets(parts: Sequence[Array | None]) -> Array:
+    """Return the offsets of lists that are put one behind the other."""
+    joined = [np.zeros(1, np.int64)]
+    end = 0
+    for offsets in parts:
+        assert offsets is not None
+        joined.append(offsets[1:] + end)
+        end += int(offsets[-1])
+    return np.concatenate(joined)
+
+
+def _joined_valid(batches: Sequence[Batch], number: int) -> Array | None:
+    parts = [batch.valid[number] for batch in batches]
+    if all(part is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.ones(len(batch.values[number]), np.bool_) if part is None else part
+            for batch, part in zip(batches, parts, strict=True)
+        ]
+    )

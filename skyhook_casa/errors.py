@@ -9,9 +9,13 @@ SkyhookError
 ├── IngestError           an input file cannot be read as events
 ├── CorruptObject         stored bytes contradict their checksums or their own directory
 ├── ResourceExhausted     an answer would pass a limit: memory, request size, list length
+├── ProtocolError         client and service do not understand each other
+├── QueryCancelled        the query was ended before its answer was whole
 └── StoreError            also an OSError; the object store or catalog failed; a retry may help
     ├── ClassMissing      the storage has no object class of this version: read instead
-    └── RequestLost       what ran a request ended, or did not answer in time: read instead
+    ├── RequestLost       what ran a request ended, or did not answer in time: read instead
+    ├── ServiceBusy       the service has too much to do; it says when to try again
+    └── ServiceLost       the service cannot be reached, or broke off and did not come back
 
 ``kind`` is the code of an error on the wire and in the C++ engine.
 """
@@ -129,6 +133,52 @@ class RequestLost(StoreError):
     """The OSD that had a request ended or did not answer; perhaps because of it, so it is not sent again."""
 
     kind = "request-lost"
+
+
+class ProtocolError(SkyhookError):
+    """Client and service do not understand each other: other versions, or a broken message."""
+
+    kind = "protocol"
+
+
+class QueryCancelled(SkyhookError):
+    """The query was ended before its answer was whole."""
+
+    kind = "cancelled"
+
+
+class ServiceBusy(StoreError):
+    """The service has too much to do.
+
+    Parameters
+    ----------
+    message : str
+        What there is too much of.
+    retry_after_s : float
+        Seconds after which trying again makes sense.
+    """
+
+    kind = "busy"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ServiceLost(StoreError):
+    """The service cannot be reached, or broke off and did not come back."""
+
+    kind = "service-lost"
+
+
+def error_kinds() -> dict[str, type[SkyhookError]]:
+    """Return the class of each `kind`."""
+    found: dict[str, type[SkyhookError]] = {}
+    classes: list[type[SkyhookError]] = [SkyhookError]
+    for one in classes:
+        found[one.kind] = one
+        classes += one.__subclasses__()
+    return found
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from typing import Final
+
+_SUMMED: Final = (
+    "partitions_done events_in events_out objects_pruned chunks chunks_pruned bytes_read bytes_moved "
+    "partitions_pushed splits splits_cached"
+).split()
+"""Counts of parts that add up to those of the whole."""
 
 
 @dataclass(slots=True)
@@ -42,6 +49,25 @@ class Report:
     """Why parts ran where they ran, if the storage can run them: what decided for the last one."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time per stage; `total` is wall time, the others are summed over threads."""
+    query_id: str = ""
+    """Number of the query in the log of the service that ran it."""
+    splits: int = 0
+    """Pieces in which the answer came from a service."""
+    splits_cached: int = 0
+    """Those that the service had at hand from an equal query."""
+
+    def add(self, other: Report) -> None:
+        """Add what a part of the run did; its time counts, except `total`."""
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if not self.cutflow:
+            self.cutflow = [(term, 0) for term, _ in other.cutflow]
+        pairs = zip(self.cutflow, other.cutflow, strict=True) if other.cutflow else ()
+        self.cutflow = [(term, n + more) for (term, n), (_, more) in pairs] or self.cutflow
+        self.reason = other.reason or self.reason
+        for stage, seconds in other.seconds.items():
+            if stage != "total":
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def __str__(self) -> str:
         """The report in a few lines."""
@@ -65,6 +91,9 @@ class Report:
             ("moved", self._moved()),
             ("seconds", ", ".join(f"{stage} {s:.4g}" for stage, s in self.seconds.items())),
         ]
+        if self.query_id:
+            cached = f", {self.splits_cached:,} of them from its cache" if self.splits_cached else ""
+            lines.append(("service", f"query {self.query_id}, {counted(self.splits, 'split')}{cached}"))
         return lines
 
     def _moved(self) -> str:

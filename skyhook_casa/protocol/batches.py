@@ -1,0 +1,198 @@
+"""Batches as Arrow record batches, the form in which they travel.
+
+A batch has one field for each column with one value per event, under its own name, and one field
+``list<struct<…>>`` for each jagged axis, so that offsets travel once. The fields of the struct are
+the columns of that axis under their full names. If the numbers of the events in the dataset were
+asked for, they come last, as `ROWS_FIELD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ..batch import Array, Batch
+from ..compile_query import Output
+from ..errors import ProtocolError, ResourceExhausted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_FIELD: Final = "#event"
+"""Field of int64: the number of each event in the dataset, from 0."""
+ELEMENTS_MAX: Final = 2**31 - 1
+"""Most elements of one list array, whose offsets are int32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A field of the record batch: a column on its own, or all columns of one jagged axis."""
+
+    name: str
+    jagged: bool
+    members: tuple[int, ...]
+    """Numbers of the outputs."""
+
+
+def wire_axes(outputs: Sequence[Output]) -> list[Axis]:
+    """Return the fields of a record batch, in the order of their first columns."""
+    members: dict[tuple[str, int], list[int]] = {}
+    for number, output in enumerate(outputs):
+        key = ("event", number) if output.axis is None else ("axis", output.axis)
+        members.setdefault(key, []).append(number)
+    taken = {output.name for output in outputs if output.axis is None} | {ROWS_FIELD}
+    axes = []
+    for (kind, _), numbers in members.items():
+        name = outputs[numbers[0]].name
+        if kind == "axis":
+            name = outputs[numbers[0]].list or name
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        axes.append(Axis(name, kind == "axis", tuple(numbers)))
+    return axes
+
+
+def wire_schema(outputs: Sequence[Output], rows: bool = False) -> pa.Schema:
+    """Return the schema of the record batches of an answer."""
+    import pyarrow as pa
+
+    fields = []
+    for axis in wire_axes(outputs):
+        columns = [_field(outputs[number]) for number in axis.members]
+        if axis.jagged:
+            element = pa.field("item", pa.struct(columns), nullable=False)
+            fields.append(pa.field(axis.name, pa.list_(element), nullable=False))
+        else:
+            fields += columns
+    if rows:
+        fields.append(pa.field(ROWS_FIELD, pa.int64(), nullable=False))
+    return pa.schema(fields)
+
+
+def _field(output: Output) -> pa.Field:
+    import pyarrow as pa
+
+    metadata = {"title": output.title} if output.title else None
+    return pa.field(
+        output.name, pa.from_numpy_dtype(output.dtype), nullable=output.optional, metadata=metadata
+    )
+
+
+def to_wire(batch: Batch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the batch as one record batch; only bools and offsets are copied.
+
+    Raises
+    ------
+    ResourceExhausted
+        If an axis has more than `ELEMENTS_MAX` elements; cut the batch into pieces.
+    """
+    import pyarrow as pa
+
+    arrays: list[Any] = []
+    for axis, field in zip(wire_axes(batch.outputs), schema, strict=False):
+        columns = [_values(batch.values[n], batch.valid[n]) for n in axis.members]
+        if not axis.jagged:
+            arrays += columns
+            continue
+        offsets = batch.offsets[axis.members[0]]
+        assert offsets is not None
+        if offsets[-1] > ELEMENTS_MAX:
+            raise ResourceExhausted(f"{axis.name} has {offsets[-1]} elements; {ELEMENTS_MAX} go into a batch")
+        content = pa.StructArray.from_arrays(columns, fields=list(field.type.value_type))
+        arrays.append(pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), content, type=field.type))
+    if batch.rows is not None:
+        arrays.append(pa.array(batch.rows))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _values(values: Array, valid: Array | None) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values, mask=None if valid is None else ~valid)
+
+
+def from_wire(batch: pa.RecordBatch, outputs: tuple[Output, ...], rows: bool = False) -> Batch:
+    """Return the batch that a record batch holds; its values are not copied.
+
+    Raises
+    ------
+    ProtocolError
+        If the record batch has other fields, or its lists do not fit together.
+    """
+    schema = wire_schema(outputs, rows)
+    if not batch.schema.equals(schema, check_metadata=False):
+        raise ProtocolError(f"a batch has the fields {batch.schema.names}, not {schema.names} as announced")
+    try:
+        batch.validate()
+    except ValueError as error:
+        raise ProtocolError(f"a batch contradicts itself: {error}") from error
+    values: list[Array] = [np.empty(0)] * len(outputs)
+    valid: list[Array | None] = [None] * len(outputs)
+    offsets: list[Array | None] = [None] * len(outputs)
+    for axis, column in zip(wire_axes(outputs), batch.columns, strict=False):
+        content, shared = _elements(axis, column) if axis.jagged else ([column], None)
+        for number, array in zip(axis.members, content, strict=True):
+            values[number], valid[number] = _numpy(array)
+            offsets[number] = shared
+    numbers = _numpy(batch.column(batch.num_columns - 1))[0] if rows else None
+    return Batch(outputs, batch.num_rows, values, offsets, valid, numbers)
+
+
+def _elements(axis: Axis, column: pa.Array) -> tuple[list[Any], Array]:
+    """Return the columns of a jagged axis, and its offsets from 0."""
+    offsets = _numpy(column.offsets)[0].astype(np.int64)
+    content = column.values
+    rising = offsets[0] >= 0 and bool((np.diff(offsets) >= 0).all()) and offsets[-1] <= len(content)
+    if not rising or column.null_count or content.null_count:
+        raise ProtocolError(f"the lists of {axis.name} have offsets that do not fit their elements")
+    first, stop = int(offsets[0]), int(offsets[-1])
+    content = content.slice(first, stop - first)
+    return content.flatten(), offsets - first if first else offsets
+
+
+def _numpy(array: pa.Array) -> tuple[Array, Array | None]:
+    """Return the values of a primitive array, and which of them are there if not all are."""
+    import pyarrow as pa
+
+    valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
+    buffer = array.buffers()[1]
+    if pa.types.is_boolean(array.type):
+        packed = np.frombuffer(buffer, np.uint8) if buffer is not None else np.empty(0, np.uint8)
+        bits = np.unpackbits(packed, bitorder="little", count=array.offset + len(array))
+        return bits[array.offset :].view(np.bool_), valid
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    if not len(array):
+        return np.empty(0, dtype), valid
+    return np.frombuffer(buffer, dtype, len(array), array.offset * dtype.itemsize), valid
+
+
+def to_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
+    """Return record batches as one Arrow IPC stream."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def from_ipc(data: bytes) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of an Arrow IPC stream.
+
+    Raises
+    ------
+    ProtocolError
+        If it is none.
+    """
+    import pyarrow as pa
+
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            yield from reader
+    except pa.ArrowException as error:
+        raise ProtocolError(f"a split is no Arrow stream: {error}") from error

@@ -1,0 +1,26 @@
+"""Reports on the wire."""
+
+from __future__ import annotations
+
+from ..report import Report
+from . import delivery_pb2 as pb
+
+_ALIKE = [field.name for field in pb.Report.DESCRIPTOR.fields if field.name not in ("cutflow", "seconds")]
+"""Fields that a `Report` has under the same name and in the same form."""
+
+
+def report_message(report: Report) -> pb.Report:
+    """Return the form of a report that travels."""
+    message = pb.Report(**{name: getattr(report, name) for name in _ALIKE})
+    message.cutflow.extend(pb.CutCount(term=term, events=events) for term, events in report.cutflow)
+    message.seconds.update(report.seconds)
+    return message
+
+
+def from_report_message(message: pb.Report) -> Report:
+    """Return the report that a message holds."""
+    return Report(
+        **{name: getattr(message, name) for name in _ALIKE},
+        cutflow=[(count.term, count.events) for count in message.cutflow],
+        seconds=dict(message.seconds),
+    )
