@@ -340,7 +340,7 @@ class Output(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., axis: _Optional[int] = ..., list: _Optional[str] = ..., collection: _Optional[bool] = ..., counts: _Optional[str] = ..., optional: _Optional[bool] = ..., title: _Optional[str] = ...) -> None: ...
 
 class QueryPlan(_message.Message):
-    __slots__ = ("query_id", "query", "version", "outputs", "terms", "partitions", "events", "plan_key")
+    __slots__ = ("query_id", "query", "version", "outputs", "terms", "partitions", "events", "object_bytes")
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -348,7 +348,7 @@ class QueryPlan(_message.Message):
     TERMS_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
-    PLAN_KEY_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_BYTES_FIELD_NUMBER: _ClassVar[int]
     query_id: str
     query: str
     version: DatasetVersion
@@ -356,8 +356,8 @@ class QueryPlan(_message.Message):
     terms: _containers.RepeatedScalarFieldContainer[str]
     partitions: int
     events: int
-    plan_key: str
-    def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., plan_key: _Optional[str] = ...) -> None: ...
+    object_bytes: int
+    def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., object_bytes: _Optional[int] = ...) -> None: ...
 
 class Split(_message.Message):
     __slots__ = ("number", "events", "nbytes", "report", "covers", "data", "ticket", "locations")
