@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from .errors import InvalidRequest, RequestLost, StoreError
-from .plan import Plan
 from .stores import ObjectStore
+from .work import Computation
 
 EXECUTIONS: Final = ("auto", "pushdown", "read")
 """What a caller may ask for."""
@@ -34,7 +34,7 @@ class Choice:
 
     Parameters
     ----------
-    plan : Plan
+    plan : Computation
         What is asked.
     store : ObjectStore
         Where the objects are.
@@ -50,7 +50,7 @@ class Choice:
     """
 
     def __init__(
-        self, plan: Plan, store: ObjectStore, execution: str = "auto", delivers: bool = True
+        self, plan: Computation, store: ObjectStore, execution: str = "auto", delivers: bool = True
     ) -> None:
         if execution not in EXECUTIONS:
             raise InvalidRequest(f"execution is {execution!r}; one of {', '.join(EXECUTIONS)} is needed")
@@ -122,13 +122,13 @@ class Choice:
             self.reason = why
 
     @staticmethod
-    def _first(plan: Plan, store: ObjectStore, execution: str, delivers: bool) -> tuple[bool, str]:
+    def _first(plan: Computation, store: ObjectStore, execution: str, delivers: bool) -> tuple[bool, str]:
         if execution != "auto":
             return execution == "pushdown", "as asked"
         if not store.pushes_down:
             return False, "the store cannot run programs"
         if not delivers or not plan.outputs:
             return True, "only counts and bins leave the store"
-        if not plan.terms and not plan.query.objects:
+        if not plan.terms and not plan.thins:
             return False, "every event is wanted, and its columns are shorter as they are stored"
         return True, "the cut may keep few events; read from when answers prove long"

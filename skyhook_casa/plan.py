@@ -17,6 +17,7 @@ from .program import StoredColumn
 from .query import Fill, Query
 from .resolve import DatasetNames, resolve_columns
 from .schema import OFFSETS_SUFFIX, Column
+from .work import Work
 
 FILES_NAMED_MAX: Final = 3
 """Files that an error names for each missing column."""
@@ -59,6 +60,11 @@ class Plan:
         return [term.text for term in self._compiled.terms]
 
     @property
+    def thins(self) -> bool:
+        """Whether elements of collections are thinned."""
+        return bool(self.query.objects)
+
+    @property
     def reads(self) -> list[str]:
         """The physical columns that may be read: those of the cut first, then the others."""
         return [column.name for column in self._compiled.builder.columns]
@@ -85,6 +91,23 @@ class Plan:
     def knows(self, name: str) -> bool:
         """Return whether the dataset has a column of this name."""
         return self._names.column(name) is not None
+
+    def work(self, execution: str = "auto", rows: bool = False, histograms: bytes = b"") -> Work:
+        """Return what is computed on every partition. Raises as `program` does."""
+        layouts = {part.object.layout_id for part in self.partitions if part.events}
+        programs = {layout_id: self.program(layout_id) for layout_id in sorted(layouts)}
+        version, terms = self.version, tuple(self.terms)
+        return Work(
+            version.dataset,
+            version.number,
+            self.outputs,
+            terms,
+            self.thins,
+            programs,
+            execution,
+            rows,
+            histograms,
+        )
 
     def program(self, layout_id: int) -> bytes:
         """Return the engine's program for objects of this layout.

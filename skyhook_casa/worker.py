@@ -9,9 +9,9 @@ from . import _engine
 from .catalog import Partition
 from .errors import RequestLost, SkyhookError, StoreError
 from .execution import Choice
-from .plan import Plan
 from .schema import DTYPE_CODE
 from .stores import ByteRange, ObjectStore
+from .work import Computation
 
 NO_LIMIT: Final = -1
 """Of events or bytes, for the engine."""
@@ -30,7 +30,9 @@ _REQUEST = struct.Struct("<8sIIQQqqqqIIII")
 class Worker:
     """The engine for one thread: one compiled scan for each layout met."""
 
-    def __init__(self, plan: Plan, store: ObjectStore, choice: Choice, histograms: bytes = b"") -> None:
+    def __init__(
+        self, plan: Computation, store: ObjectStore, choice: Choice, histograms: bytes = b""
+    ) -> None:
         self._plan = plan
         self._store = store
         self._choice = choice
@@ -133,7 +135,7 @@ class Worker:
 
 
 def scan_request(
-    plan: Plan,
+    plan: Computation,
     layout_id: int,
     part: Partition,
     cursor: int = 0,

@@ -1,0 +1,51 @@
+"""What a query computes on objects: a plan that needs no catalog any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .compile_query import Output
+
+
+class Computation(Protocol):
+    """What running a query needs to know of it; `Plan` and `Work` do."""
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The columns of the answer."""
+
+    @property
+    def terms(self) -> Sequence[str]:
+        """The conditions on events."""
+
+    @property
+    def thins(self) -> bool:
+        """Whether elements of collections are thinned."""
+
+    def program(self, layout_id: int) -> bytes:
+        """Return the engine's program for objects of this layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a query computes on every partition: a plan without its catalog."""
+
+    dataset: str
+    version: int
+    outputs: tuple[Output, ...]
+    terms: tuple[str, ...]
+    thins: bool
+    """Whether elements of collections are thinned."""
+    programs: Mapping[int, bytes]
+    """The engine's program for each layout of the objects."""
+    execution: str = "auto"
+    rows: bool = False
+    """Whether to deliver the number of each event too."""
+    histograms: bytes = b""
+    """Histograms to fill instead of delivering values."""
+
+    def program(self, layout_id: int) -> bytes:
+        """Return the engine's program for objects of this layout."""
+        return self.programs[layout_id]
