@@ -14,6 +14,7 @@ SkyhookError
 └── StoreError            also an OSError; the object store or catalog failed; a retry may help
     ├── ClassMissing      the storage has no object class of this version: read instead
     ├── RequestLost       what ran a request ended, or did not answer in time: read instead
+    ├── AccessDenied      the user's key does not allow it
     ├── ServiceBusy       the service has too much to do; it says when to try again
     └── ServiceLost       the service cannot be reached, or broke off and did not come back
 
@@ -133,6 +134,12 @@ class RequestLost(StoreError):
     """The OSD that had a request ended or did not answer; perhaps because of it, so it is not sent again."""
 
     kind = "request-lost"
+
+
+class AccessDenied(StoreError):
+    """The user's key does not allow it; the message says what would."""
+
+    kind = "access-denied"
 
 
 class ProtocolError(SkyhookError):

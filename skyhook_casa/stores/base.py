@@ -130,6 +130,8 @@ class ObjectStore(ABC):
             If there is no object called `name`.
         InvalidRequest
             If `where` reaches past the end of the object.
+        AccessDenied
+            If the user may not read the object.
         StoreError
             If the store failed.
         """
@@ -175,6 +177,8 @@ class ObjectStore(ABC):
             If there is no object called `name`.
         RequestLost
             If what ran the request ended, or did not answer in time.
+        AccessDenied
+            If the user may not run the method.
         StoreError
             If the storage failed.
         """

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ClassMissing, NotFound, RequestLost, StoreError
+from ..errors import AccessDenied, ClassMissing, NotFound, RequestLost, StoreError
 from ..librados import rados
 from .address import StoreAddress
 from .osd_processes import INFO, INFO_BYTES_MAX, OsdProcesses, process_number
@@ -121,7 +121,7 @@ class Pool:
         if number == errno.ENOENT:
             return NotFound(f"{what}: no such object in {place}")
         if number in _DENIED:
-            return StoreError(f"{what} in {place}: {address.user} may not; its key needs {needs}")
+            return AccessDenied(f"{what} in {place}: {address.user} may not; its key needs {needs}")
         if number == errno.ETIMEDOUT:
             return StoreError(f"{what} in {place}: no answer within {address.timeout_s:g} s")
         if number in _FULL:
@@ -147,7 +147,7 @@ class Pool:
         if error.errno in _DENIED:
             methods = (INFO, "scan" if method == INFO else method)
             caps = ", ".join(f"allow class {CLASS_NAME} {one}" for one in methods)
-            return StoreError(
+            return AccessDenied(
                 f"{self.cluster.user} may not run {call} in pool {self.name!r}: its key needs osd '{caps}', "
                 "or the OSDs may not load the class"
             )
