@@ -211,14 +211,11 @@ def explain(
 
 @app.command()
 def verify(context: typer.Context, dataset: Dataset, version: Version = None) -> None:
-    """Re-read every object and check every checksum; exit with 1 if one is bad."""
+    """Check every checksum of every object; exit with 1 if one is bad."""
     found = _client(context).verify(dataset, version)
     for bad in found.bad:
         typer.echo(str(bad), err=True)
-    what = (
-        f"{dataset}, version {found.number}: {counted(found.objects, 'object')}, {human_bytes(found.bytes)}"
-    )
-    typer.echo(f"{what}, {'all good' if found.ok else f'{len(found.bad):,} bad'}")
+    typer.echo(found.summary())
     if not found.ok:
         raise typer.Exit(EXIT_ERROR)
 

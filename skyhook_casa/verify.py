@@ -1,4 +1,4 @@
-"""Re-read every object of a version and check every checksum."""
+"""Check every checksum of every object of a version: where it is stored, or by reading it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .catalog import Catalog, DatasetVersion, ObjectInfo
 from .errors import CorruptObject, NotFound, StoreError
 from .object_directory import Directory, read_directory
 from .progress import Progress
+from .report import counted, human_bytes
 from .stores import ObjectStore
+from .verify_inside import Found, InsideCheck, names_checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,31 @@ class Verification:
     objects: int
     """Objects that were checked."""
     bytes: int
-    """Bytes that were read."""
+    """Bytes that were checked."""
     bad: tuple[BadObject, ...]
+    objects_inside: int = 0
+    """Objects that the storage checked itself and found good, so that no byte of them was read."""
+    bytes_moved: int = 0
+    """Bytes of the objects that were read, and of requests to the object class and its answers."""
+    reason: str = ""
+    """Why objects were read, if any were that are not bad."""
 
     @property
     def ok(self) -> bool:
         """Whether every object is good."""
         return not self.bad
+
+    def __str__(self) -> str:
+        """The summary, and each bad object, a line each."""
+        return "\n".join([self.summary(), *map(str, self.bad)])
+
+    def summary(self) -> str:
+        """Return what was checked, and where, in one line."""
+        found = f"{len(self.bad):,} bad" if self.bad else "all good"
+        checked = f"{counted(self.objects, 'object')}, {human_bytes(self.bytes)}"
+        where = f"{self.objects_inside:,} checked inside the storage, {human_bytes(self.bytes_moved)} moved"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.dataset}, version {self.number}: {checked}, {found}; {where}{why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +81,10 @@ class _Expected:
 def verify(
     catalog: Catalog, store: ObjectStore, version: DatasetVersion, show_progress: bool | None = None
 ) -> Verification:
-    """Re-read every object of `version` and check its name, its directory and each column's bytes.
+    """Check every object of `version`: its name, its directory and each column's bytes.
+
+    Where the store runs the object class, the storage checks its objects itself. An object that it does
+    not find good is read, to say what is wrong; so answers are the same everywhere.
 
     A bad object, or one that cannot be read, is reported and the check goes on. At most one
     object is in memory at a time.
@@ -78,19 +101,26 @@ def verify(
     StoreError
         If the catalog failed.
     """
-    layouts = _Layouts(catalog)
+    checks = _Checks(catalog, store)
     bad: list[BadObject] = []
-    nbytes = 0
     expected = list(_expected(catalog, version))
     label = f"verify {version.dataset}"
     with Progress(label, len(expected), unit="objects", show=show_progress) as progress:
         for one in expected:
-            problems, size = _check(store, layouts, one)
-            nbytes += size
+            problems = checks.problems(one)
             if problems:
                 bad.append(BadObject(one.object.name, one.holds, tuple(problems)))
             progress.advance(1)
-    return Verification(version.dataset, version.number, len(expected), nbytes, tuple(bad))
+    return Verification(
+        dataset=version.dataset,
+        number=version.number,
+        objects=len(expected),
+        bytes=checks.bytes,
+        bad=tuple(bad),
+        objects_inside=checks.objects_inside,
+        bytes_moved=checks.bytes_read + checks.inside.bytes_moved,
+        reason=checks.inside.reason,
+    )
 
 
 class _Layouts:
@@ -121,18 +151,67 @@ def _expected(catalog: Catalog, version: DatasetVersion) -> Iterator[_Expected]:
             yield _Expected(tree.object, None, f"{tree.tree} of {tree.file.path}")
 
 
-def _check(store: ObjectStore, layouts: _Layouts, expected: _Expected) -> tuple[list[str], int]:
-    """Return what is wrong with one object, and the bytes read."""
-    try:
-        data = store.read_object(expected.object.name)
-    except NotFound:
-        return ["it is gone"], 0
-    except StoreError as error:
-        return [f"it cannot be read: {error}"], 0
-    problems = list(_content_problems(data, expected.object))
-    if expected.events is not None:
-        problems += _directory_problems(data, layouts, expected.object, expected.events)
-    return problems, len(data)
+class _Checks:
+    """Checks objects one after the other, and counts."""
+
+    def __init__(self, catalog: Catalog, store: ObjectStore) -> None:
+        self._store = store
+        self._layouts = _Layouts(catalog)
+        self.inside = InsideCheck(store)
+        self.objects_inside = self.bytes = self.bytes_read = 0
+
+    def problems(self, expected: _Expected) -> list[str]:
+        """Return what is wrong with one object."""
+        try:
+            otherwise = self._inside(expected)
+            if otherwise is None:
+                return []
+            data = self._store.read_object(expected.object.name)
+        except NotFound:
+            return ["it is gone"]
+        except StoreError as error:
+            return [f"it cannot be read: {error}"]
+        self.bytes += len(data)
+        self.bytes_read += len(data)
+        problems = list(_content_problems(data, expected.object))
+        if expected.events is not None:
+            problems += _directory_problems(data, self._layouts, expected.object, expected.events)
+        if otherwise and not problems:
+            problems = [f"the storage finds otherwise than who reads it: {otherwise}"]
+        return problems
+
+    def _inside(self, expected: _Expected) -> str | None:
+        """Return None if the storage finds the object good; else what it finds, if it looked."""
+        info = expected.object
+        if not self.inside.works or self._store.size(info.name) != info.bytes:
+            return ""
+        try:
+            found = self.inside.check(info)
+        except CorruptObject as error:
+            return str(error)
+        if found is None:
+            return ""
+        problem = self._otherwise(found, expected)
+        if problem is None:
+            self.objects_inside += 1
+            self.bytes += info.bytes
+        return problem
+
+    def _otherwise(self, found: Found, expected: _Expected) -> str | None:
+        """Return how an object with sound checksums is not the one that the catalog names."""
+        info = expected.object
+        if found.sha256 != info.name:
+            return f"the SHA-256 of its content is {found.sha256}"
+        if expected.events is None:
+            return None
+        if found.events != expected.events:
+            return f"its events are {found.events}"
+        # Numbers of columns that are not 0, 1, 2, … are for the check that reads.
+        index = self._layouts.index(info.layout_id)
+        in_order = list(index.values()) == list(range(len(index)))
+        if not in_order or found.names_checksum != names_checksum(index):
+            return "its columns are others"
+        return None
 
 
 def _content_problems(data: bytes, expected: ObjectInfo) -> Iterator[str]:

@@ -38,20 +38,33 @@ uint64_t ThisProcess() {
   return number;
 }
 
-void ReadObject(cls_method_context_t context, ByteRange range, uint8_t* to, int* failed) {
-  ceph::bufferlist data;
-  const int read =
-      cls_cxx_read(context, static_cast<int>(range.start), static_cast<int>(range.size()), &data);
-  if (read < 0) {
-    *failed = read;
-    throw skyhook::Error(skyhook::Kind::kStore,
-                         "the OSD cannot read the object: errno " + std::to_string(-read));
+// Reads ranges of the object; the bytes stay until the next one. What the OSD has in memory in one piece is
+// not copied.
+class ObjectReader {
+ public:
+  explicit ObjectReader(cls_method_context_t context) : context_(context) {}
+  Bytes Read(ByteRange range) {
+    if (range.size() == 0) return {};  // to the OSD, no length means the whole object
+    data_.clear();
+    const int read =
+        cls_cxx_read(context_, static_cast<int>(range.start), static_cast<int>(range.size()), &data_);
+    if (read < 0) {
+      failed_ = read;
+      throw skyhook::Error(skyhook::Kind::kStore,
+                           "the OSD cannot read the object: errno " + std::to_string(-read));
+    }
+    if (data_.length() != range.size()) skyhook::Corrupt("the object is shorter than its directory says");
+    return {reinterpret_cast<const uint8_t*>(data_.c_str()), data_.length()};
   }
-  if (data.length() != range.size()) skyhook::Corrupt("the object is shorter than its directory says");
-  data.begin().copy(static_cast<unsigned>(range.size()), reinterpret_cast<char*>(to));
-}
+  int failed() const { return failed_; }
 
-using Answer = std::vector<uint8_t> (*)(Bytes request, const skyhook::ReadRange& read) noexcept;
+ private:
+  cls_method_context_t context_;
+  ceph::bufferlist data_;
+  int failed_ = 0;
+};
+
+using Answer = skyhook::Buffer (*)(Bytes request, const skyhook::ReadRange& read) noexcept;
 
 // Hands a request to the engine. Errors that the caller can understand are frames too; an errno is for
 // the OSD alone.
@@ -63,13 +76,13 @@ int Run(cls_method_context_t context, ceph::bufferlist* in, ceph::bufferlist* ou
     uint64_t process = 0;
     std::memcpy(&process, data, kProcessBytes);
     if (process != ThisProcess()) return -ESTALE;
-    int failed = 0;
-    const std::vector<uint8_t> frame =
-        answer(Bytes(data + kProcessBytes, in->length() - kProcessBytes),
-               [context, &failed](ByteRange range, uint8_t* to) { ReadObject(context, range, to, &failed); });
-    if (frame.empty()) return -ENOMEM;
-    if (failed == -EOPNOTSUPP) return failed;  // an erasure-coded pool: nobody has a whole object
-    out->append(reinterpret_cast<const char*>(frame.data()), static_cast<unsigned>(frame.size()));
+    ObjectReader reader(context);
+    skyhook::Buffer frame = answer(Bytes(data + kProcessBytes, in->length() - kProcessBytes),
+                                   [&reader](ByteRange range) { return reader.Read(range); });
+    if (frame.size() == 0) return -ENOMEM;
+    if (reader.failed() == -EOPNOTSUPP) return -EOPNOTSUPP;  // erasure-coded: nobody has a whole object
+    const auto size = static_cast<unsigned>(frame.size());
+    out->append(ceph::bufferptr(ceph::buffer::claim_malloc(size, reinterpret_cast<char*>(frame.Release()))));
     return 0;
   } catch (...) {
     return -EIO;

@@ -65,6 +65,11 @@ class Buffer {
     size_ = size;
     return data_;
   }
+  // Hands the block over to the caller, who must free() it.
+  uint8_t* Release() {
+    size_ = capacity_ = 0;
+    return std::exchange(data_, nullptr);
+  }
   uint8_t* data() { return data_; }
   const uint8_t* data() const { return data_; }
   size_t size() const { return size_; }

@@ -12,13 +12,31 @@ constexpr uint64_t kAlignment = 64;
 
 uint64_t Aligned(uint64_t at) { return (at + kAlignment - 1) & ~(kAlignment - 1); }
 
+// What a request to verify has in a program's place, and what its answer has behind the header.
+constexpr size_t kVerifyStateBytes = 8 + sizeof(Sha256::State);
+constexpr size_t kVerifyAnswerBytes = sizeof(Sha256::State) + 8;
+
 template <typename T>
-void Store(std::vector<uint8_t>* to, size_t at, T value) {
+void Store(Buffer* to, size_t at, T value) {
   std::memcpy(to->data() + at, &value, sizeof(T));
 }
 
-void StoreBytes(std::vector<uint8_t>* to, uint64_t at, const void* from, size_t size) {
-  if (size > 0) std::memcpy(to->data() + at, from, size);
+// A frame whose first `cleared` bytes are zero but for what every answer begins with.
+Buffer NewFrame(size_t size, size_t cleared, uint32_t error) {
+  Buffer frame;
+  std::memset(frame.Renew(size), 0, cleared);
+  std::memcpy(frame.data(), "SKYANSW1", 8);
+  Store(&frame, 8, kWireVersion);
+  Store(&frame, 12, error);
+  return frame;
+}
+
+void StoreReport(Buffer* frame, const ScanReport& report) {
+  const int64_t counts[] = {report.events_in,     report.events_out, report.chunks,
+                            report.chunks_pruned, report.bytes_read, report.bytes_total};
+  for (size_t i = 0; i < 6; ++i) Store(frame, 48 + 8 * i, counts[i]);
+  Store(frame, 96, report.seconds_read);
+  Store(frame, 104, report.seconds_compute);
 }
 
 // Reads fields and buffers of a frame, none past its end.
@@ -94,12 +112,13 @@ ScanRequest DecodeRequest(Bytes data) {
   return request;
 }
 
-std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
+Buffer EncodeReply(const Result& result, int64_t cursor) {
   // Filled histograms stand for the columns.
   const bool filled = !result.histograms.empty();
   const size_t n_terms = result.report.passed.size(), n_columns = filled ? 0 : result.columns.size();
   const size_t n_groups = filled ? 0 : result.groups.size();
-  uint64_t size = kReplyHeaderBytes + 8 * n_terms + kColumnBytes * n_columns;
+  const uint64_t tables_end = kReplyHeaderBytes + 8 * n_terms + kColumnBytes * n_columns;
+  uint64_t size = tables_end;
   const auto add = [&size](uint64_t bytes) { size = Aligned(size) + bytes; };
   add(result.rows.size());
   for (size_t g = 0; g < n_groups; ++g) add(result.groups[g].size());
@@ -111,10 +130,7 @@ std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
     add(8 * histogram.sums.size());
     add(8 * histogram.squares.size());
   }
-  std::vector<uint8_t> frame(size);
-  std::memcpy(frame.data(), "SKYANSW1", 8);
-  Store(&frame, 8, kWireVersion);
-  Store(&frame, 12, uint32_t{0});
+  Buffer frame = NewFrame(size, tables_end, 0);
   Store(&frame, 16, cursor);
   Store(&frame, 24, result.events);
   Store(&frame, 32, static_cast<uint32_t>(n_columns));
@@ -122,29 +138,25 @@ std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
   Store(&frame, 112, static_cast<uint32_t>(result.histograms.size()));
   Store(&frame, 40, static_cast<uint32_t>(n_terms));
   Store(&frame, 44, uint32_t{result.keep_rows});
-  const ScanReport& report = result.report;
-  const int64_t counts[] = {report.events_in,     report.events_out, report.chunks,
-                            report.chunks_pruned, report.bytes_read, report.bytes_total};
-  for (size_t i = 0; i < 6; ++i) Store(&frame, 48 + 8 * i, counts[i]);
-  Store(&frame, 96, report.seconds_read);
-  Store(&frame, 104, report.seconds_compute);
+  StoreReport(&frame, result.report);
   uint64_t at = kReplyHeaderBytes;
-  for (int64_t passed : report.passed) {
+  for (int64_t passed : result.report.passed) {
     Store(&frame, at, passed);
     at += 8;
   }
   for (size_t i = 0; i < n_columns; ++i) {
     const ResultColumn& column = result.columns[i];
-    frame[at] = static_cast<uint8_t>(column.dtype);
-    frame[at + 1] = column.has_valid;
+    Store(&frame, at, static_cast<uint8_t>(column.dtype));
+    Store(&frame, at + 1, uint8_t{column.has_valid});
     Store(&frame, at + 4, static_cast<int32_t>(column.group));
     Store(&frame, at + 8, uint64_t{column.values.size()});
     Store(&frame, at + 16, uint64_t{column.valid.size()});
     at += kColumnBytes;
   }
   const auto put = [&](const void* from, size_t bytes) {
+    std::memset(frame.data() + at, 0, Aligned(at) - at);
     at = Aligned(at);
-    StoreBytes(&frame, at, from, bytes);
+    if (bytes > 0) std::memcpy(frame.data() + at, from, bytes);
     at += bytes;
   };
   put(result.rows.data(), result.rows.size());
@@ -160,12 +172,10 @@ std::vector<uint8_t> EncodeReply(const Result& result, int64_t cursor) {
   return frame;
 }
 
-std::vector<uint8_t> EncodeError(Kind kind, const std::string& message) {
-  std::vector<uint8_t> frame(kReplyHeaderBytes + message.size());
-  std::memcpy(frame.data(), "SKYANSW1", 8);
-  Store(&frame, 8, kWireVersion);
-  Store(&frame, 12, static_cast<uint32_t>(kind) + 1);
-  StoreBytes(&frame, kReplyHeaderBytes, message.data(), message.size());
+Buffer EncodeError(Kind kind, const std::string& message) {
+  Buffer frame =
+      NewFrame(kReplyHeaderBytes + message.size(), kReplyHeaderBytes, static_cast<uint32_t>(kind) + 1);
+  std::memcpy(frame.data() + kReplyHeaderBytes, message.data(), message.size());
   return frame;
 }
 
@@ -259,7 +269,7 @@ namespace {
 
 // Runs `answer` and makes a frame of what it throws.
 template <typename F>
-std::vector<uint8_t> Guarded(F answer) noexcept {
+Buffer Guarded(F answer) noexcept {
   try {
     try {
       return answer();
@@ -275,45 +285,34 @@ std::vector<uint8_t> Guarded(F answer) noexcept {
   }
 }
 
-// Checks the tables of the directory and, from row `cursor` on, the rows and their chunks. Returns the
-// next row to check, or -1.
-int64_t VerifyRows(const ObjectPlace& place, int64_t cursor, const ReadRange& read, ScanReport* report) {
-  Buffer buffer;
-  const auto fetch = [&](ByteRange range) {
-    read(range, buffer.Renew(range.size()));
-    return buffer.bytes();
-  };
-  if (place.directory_bytes < kDirectoryHeaderBytes || place.directory_bytes > kObjectBytesMax ||
-      place.directory_start > kObjectBytesMax) {
-    Corrupt("the directory's place is out of range");
-  }
-  const ByteRange head{place.directory_start, place.directory_start + kDirectoryHeaderBytes};
-  const DirectoryHeader header = DecodeHeader(fetch(head), place.directory_start, place.directory_bytes);
-  const std::vector<uint32_t> events = DecodeChunkTable(fetch(header.chunk_table()), header);
-  DecodeKeyTable(fetch(header.key_table()), header);
-  uint64_t done = 0;
-  for (uint32_t row = static_cast<uint32_t>(std::max<int64_t>(cursor, 0)); row < header.n_columns; ++row) {
-    if (done > kVerifyBytesMax) return row;
-    const ColumnRow column = DecodeRow(fetch(header.row(row)), header, row, events);
-    for (size_t c = 0; c < column.chunks.size(); ++c) {
-      const ChunkEntry& entry = column.chunks[c];
-      if (entry.stored_bytes == 0) continue;
-      try {
-        CheckStored(fetch({entry.offset, entry.offset + entry.stored_bytes}), entry);
-      } catch (const Error& error) {
-        throw Error(error.kind(), "column number " + std::to_string(row) + ", chunk " + std::to_string(c) +
-                                      ": " + error.what());
-      }
-      done += entry.stored_bytes;
-      report->bytes_read += entry.stored_bytes;
-    }
-  }
-  return -1;
+Verification DecodeVerification(const ScanRequest& request) {
+  if (request.program.size() != kVerifyStateBytes || !request.dtypes.empty() || request.limits.cursor < 0)
+    Invalid("this is no request to verify");
+  Verification verification;
+  verification.place = request.place;
+  verification.object_bytes = Load<uint64_t>(request.program.data());
+  verification.cursor = static_cast<uint64_t>(request.limits.cursor);
+  if (verification.cursor > 0) verification.sha = Sha256(Load<Sha256::State>(request.program.data() + 8));
+  return verification;
+}
+
+Buffer EncodeVerification(const Verification& verification, uint64_t bytes_read) {
+  const size_t size = kReplyHeaderBytes + kVerifyAnswerBytes;
+  Buffer frame = NewFrame(size, size, 0);
+  Store(&frame, 16, verification.done() ? int64_t{-1} : static_cast<int64_t>(verification.cursor));
+  ScanReport report;
+  report.events_in = static_cast<int64_t>(verification.events);
+  report.chunks = verification.chunks;
+  report.bytes_read = static_cast<int64_t>(bytes_read);
+  StoreReport(&frame, report);
+  Store(&frame, kReplyHeaderBytes, verification.sha.state());
+  Store(&frame, kReplyHeaderBytes + sizeof(Sha256::State), verification.names_checksum);
+  return frame;
 }
 
 }  // namespace
 
-std::vector<uint8_t> AnswerScan(Bytes data, const ReadRange& read) noexcept {
+Buffer AnswerScan(Bytes data, const ReadRange& read) noexcept {
   return Guarded([&] {
     const ScanRequest request = DecodeRequest(data);
     const Program program = DecodeProgram(request.program);
@@ -326,12 +325,13 @@ std::vector<uint8_t> AnswerScan(Bytes data, const ReadRange& read) noexcept {
   });
 }
 
-std::vector<uint8_t> AnswerVerify(Bytes data, const ReadRange& read) noexcept {
+Buffer AnswerVerify(Bytes data, const ReadRange& read) noexcept {
   return Guarded([&] {
     const ScanRequest request = DecodeRequest(data);
-    Result result({}, {}, false);
-    const int64_t cursor = VerifyRows(request.place, request.limits.cursor, read, &result.report);
-    return EncodeReply(result, cursor);
+    Verification verification = DecodeVerification(request);
+    const uint64_t before = verification.cursor;
+    Verify(read, request.limits.milliseconds_max, &verification);
+    return EncodeVerification(verification, verification.cursor - before);
   });
 }
 

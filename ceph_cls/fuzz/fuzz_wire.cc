@@ -40,14 +40,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const uint64_t start = Load<uint64_t>(object.data() + object.size() - 32);
     if (start <= object.size()) test::Reseal(&object, start);
   }
-  const ReadRange read = [&](ByteRange range, uint8_t* to) {
+  const ReadRange read = [&](ByteRange range) {
     if (range.start > range.stop || range.stop > object.size()) Corrupt("past the end");
-    std::memcpy(to, object.data() + range.start, range.size());
+    return Bytes(object).subspan(range.start, range.size());
   };
   for (const auto answer : {AnswerScan, AnswerVerify}) {
-    const std::vector<uint8_t> frame = answer(request, read);
-    if (frame.empty()) std::abort();
-    TakeAnswer(request, frame);
+    const Buffer frame = answer(request, read);
+    if (frame.size() == 0) std::abort();
+    TakeAnswer(request, frame.bytes());
   }
   return 0;
 }

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/kernels.h"
@@ -202,11 +203,12 @@ nb::bytes AnswerOf(const std::string& method, nb::bytes request, nb::callable re
   const auto answer = method == "scan" ? AnswerScan : method == "verify" ? AnswerVerify : nullptr;
   if (answer == nullptr) Invalid("the object class has no method '" + method + "'");
   const Bytes bytes(reinterpret_cast<const uint8_t*>(request.c_str()), request.size());
-  const std::vector<uint8_t> frame = answer(bytes, [&](ByteRange range, uint8_t* to) {
-    const nb::object part = read(range.start, range.stop);
-    const ReadBuffer data(part);
-    if (data.bytes().size() != range.size()) Corrupt("the object is shorter than its directory says");
-    std::memcpy(to, data.bytes().data(), range.size());
+  std::optional<ReadBuffer> part;  // of the last read
+  const Buffer frame = answer(bytes, [&](ByteRange range) {
+    part.reset();
+    part.emplace(read(range.start, range.stop));
+    if (part->bytes().size() != range.size()) Corrupt("the object is shorter than its directory says");
+    return part->bytes();
   });
   return nb::bytes(reinterpret_cast<const char*>(frame.data()), frame.size());
 }

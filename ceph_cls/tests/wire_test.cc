@@ -42,9 +42,9 @@ std::vector<uint8_t> RequestFor(const std::vector<uint8_t>& program, const Resul
 }
 
 ReadRange ReaderOf(const Object& object) {
-  return [&object](ByteRange range, uint8_t* to) {
-    if (range.start > range.stop || range.stop > object.data.size()) Corrupt("past the end");
-    if (range.size() > 0) std::memcpy(to, object.data.data() + range.start, range.size());
+  return [&object](ByteRange range) {
+    if (range.start >= range.stop || range.stop > object.data.size()) Corrupt("past the end");
+    return Bytes(object.data).subspan(range.start, range.size());
   };
 }
 
@@ -63,7 +63,8 @@ class WireTest : public testing::Test {
     return RequestFor(bytes_, ResultFor(program_), object_.place, limits);
   }
   std::vector<uint8_t> Answer(const std::vector<uint8_t>& request) const {
-    return AnswerScan(request, ReaderOf(object_));
+    const Buffer frame = AnswerScan(request, ReaderOf(object_));
+    return {frame.data(), frame.data() + frame.size()};
   }
 
   Random random_;
@@ -93,7 +94,7 @@ TEST_F(WireTest, AnErrorCarriesItsKind) {
        {Kind::kInvalidRequest, Kind::kCorruptObject, Kind::kResourceExhausted, Kind::kStore}) {
     Result result = ResultFor(program_);
     std::string message;
-    EXPECT_EQ(KindOf([&] { AppendReply(EncodeError(kind, "thus"), &result); }, &message), kind);
+    EXPECT_EQ(KindOf([&] { AppendReply(EncodeError(kind, "thus").bytes(), &result); }, &message), kind);
     EXPECT_EQ(message, "thus");
   }
 }
@@ -142,15 +143,141 @@ TEST_F(WireTest, EveryChangedOrCutAnswerIsRefusedOrFits) {
   }
 }
 
-TEST_F(WireTest, VerifyingNoticesEveryChangedByteThatIsStored) {
-  const std::vector<uint8_t> request = Request();
-  const auto verify = [&] {
-    Result result({}, {}, false);
-    return AppendReply(AnswerVerify(request, ReaderOf(object_)), &result);
-  };
-  EXPECT_EQ(verify(), -1);
-  object_.data[64 + 9] ^= 1;
-  EXPECT_KIND(kCorruptObject, verify());
+TEST_F(WireTest, NothingOfAFrameIsLeftAsMemoryWas) {
+  EXPECT_EQ(Answer(Request({0, 3, -1, 0})), Answer(Request({0, 3, -1, 0})));
+}
+
+// Asks for a check of an object until it is done.
+class Check {
+ public:
+  explicit Check(const Object& object, uint64_t object_bytes)
+      : object_(object), place_(object.place), object_bytes_(object_bytes) {}
+  explicit Check(const Object& object) : Check(object, object.data.size()) {}
+  Check& WithoutDirectory() {
+    place_ = {};
+    return *this;
+  }
+  Check& At(ObjectPlace place) {
+    place_ = place;
+    return *this;
+  }
+
+  void Run() {
+    Sha256::State state{};
+    int64_t cursor = 0;
+    while (cursor >= 0) {
+      const Result nothing({}, {}, false);
+      std::vector<uint8_t> program;
+      Put(&program, object_bytes_);
+      Put(&program, state);
+      ScanLimits limits;
+      limits.cursor = cursor;
+      const Buffer frame = AnswerVerify(RequestFor(program, nothing, place_, limits), ReaderOf(object_));
+      Result result({}, {}, false);
+      cursor = AppendReply(frame.bytes(), &result);
+      state = Load<Sha256::State>(frame.data() + 128);
+      names = Load<uint64_t>(frame.data() + 160);
+      report = result.report;
+      bytes += report.bytes_read;
+      ++answers;
+    }
+    digest = state;
+  }
+
+  Sha256::State digest{};
+  uint64_t names = 0;
+  ScanReport report;
+  int64_t bytes = 0;
+  int answers = 0;
+
+ private:
+  const Object& object_;
+  ObjectPlace place_;
+  uint64_t object_bytes_;
+};
+
+Sha256::State DigestOf(Bytes data) {
+  Sha256 sha;
+  sha.Finish(data, data.size());
+  return sha.state();
+}
+
+TEST_F(WireTest, VerifyingTellsTheDigestAndWhatTheDirectorySays) {
+  Check check(object_);
+  check.Run();
+  EXPECT_EQ(check.digest, DigestOf(object_.data));
+  EXPECT_EQ(check.bytes, static_cast<int64_t>(object_.data.size()));
+  EXPECT_EQ(check.report.events_in, table_.events());
+  EXPECT_EQ(check.report.chunks, static_cast<int64_t>(table_.chunks.size()));
+  std::vector<uint8_t> hashes;
+  for (const ColumnSpec& column : table_.columns)
+    Put(&hashes, Checksum({reinterpret_cast<const uint8_t*>(column.name.data()), column.name.size()}));
+  EXPECT_EQ(check.names, Checksum(hashes));
+}
+
+TEST_F(WireTest, VerifyingGoesOnAtItsCursor) {
+  Object large = object_;
+  for (const size_t more : {size_t{0}, size_t{1}, size_t{55}, size_t{56}, size_t{64}}) {
+    large.data.resize(2 * kVerifyBytesMax + more, 7);
+    Check check(large);
+    check.Run();
+    EXPECT_GE(check.answers, more == 0 ? 2 : 3);
+    EXPECT_EQ(check.digest, DigestOf(large.data));
+    EXPECT_EQ(check.bytes, static_cast<int64_t>(large.data.size()));
+  }
+}
+
+TEST_F(WireTest, VerifyingNoticesEveryChangedByteOfColumnsAndDirectoryOrTellsAnotherDigest) {
+  Check right(object_);
+  right.Run();
+  int noticed = 0;
+  for (uint8_t& byte : object_.data) {
+    byte ^= 0x41;
+    Check check(object_);
+    try {
+      check.Run();
+      EXPECT_NE(check.digest, right.digest);
+    } catch (const Error& error) {
+      EXPECT_NE(error.kind(), Kind::kStore);
+      ++noticed;
+    }
+    byte ^= 0x41;
+  }
+  EXPECT_GT(noticed, 1000);
+}
+
+TEST_F(WireTest, VerifyingChecksColumnsThatReachOverTheEndOfAPiece) {
+  Random random(6);
+  Table table;
+  table.Event("e", DType::kFloat64);
+  std::vector<double> values(3 << 17);  // 3 MiB
+  for (double& value : values) value = static_cast<double>(random());
+  table.chunks.push_back({static_cast<uint32_t>(values.size()), {AsBytes(values)}});
+  Object object = MakeObject(table, Codec::kNone);
+  EXPECT_NO_THROW(Check(object).Run());
+  object.data[5 << 19] ^= 1;
+  std::string message;
+  EXPECT_EQ(KindOf([&] { Check(object).Run(); }, &message), Kind::kCorruptObject);
+  EXPECT_NE(message.find("column number 0, chunk 0"), std::string::npos) << message;
+}
+
+TEST_F(WireTest, VerifyingWithoutADirectoryMakesTheDigestAlone) {
+  Check check(object_);
+  check.WithoutDirectory().Run();
+  EXPECT_EQ(check.digest, DigestOf(object_.data));
+  EXPECT_EQ(check.names, 0u);
+}
+
+TEST_F(WireTest, VerifyingRefusesWhatCannotBe) {
+  const uint64_t size = object_.data.size();
+  EXPECT_KIND(kCorruptObject, Check(object_, size + 1).Run());
+  EXPECT_KIND(kInvalidRequest, Check(object_, kObjectBytesMax + 1).Run());
+  ObjectPlace place = object_.place;
+  place.directory_bytes -= 8;
+  EXPECT_KIND(kCorruptObject, Check(object_).At(place).Run());
+  const Buffer frame = AnswerVerify(Request(), ReaderOf(object_));
+  Result result({}, {}, false);
+  EXPECT_KIND(kInvalidRequest, AppendReply(frame.bytes(), &result));
 }
 
 }  // namespace
