@@ -24,7 +24,7 @@ WIDE_COLUMNS: Final = ("MET_pt", "Muon_pt")
 
 def calls(bench: Bench, dataset: str, rounds: int) -> list[dict[str, Any]]:
     """Print and return the latency of a no-op call of the class, beside that of a short read."""
-    plan = bench.client.query(dataset, ["MET_pt"], "MET_pt < -1")._plan
+    plan = bench.client.query(dataset, ["MET_pt"], "MET_pt < -1").question.plan
     part = plan.partitions[0]
     name, layout = part.object.name, part.object.layout_id
     assert layout is not None
@@ -85,7 +85,7 @@ def memory(bench: Bench, queries: list[dict[str, Any]], scans: int) -> list[dict
     """Print and return the memory of the OSDs before, during and after many scans."""
     jobs = []
     for query in queries:
-        plan = bench.client.query(**query)._plan
+        plan = bench.client.query(**query).question.plan
         for part in plan.partitions:
             assert part.object.layout_id is not None
             jobs.append((part.object.name, scan_request(plan, part.object.layout_id, part)))

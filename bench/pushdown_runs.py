@@ -15,7 +15,7 @@ from skyhook_casa.ceph_cluster import Cluster
 from skyhook_casa.ceph_cluster.daemons import cpu_s
 from skyhook_casa.scan import REMOTE_THREADS
 from skyhook_casa.stores import ByteRange, ObjectStore, open_store
-from skyhook_client import Client
+from skyhook_client import connect
 
 EXECUTIONS: Final = ("pushdown", "read", "auto", "plain")
 """`plain`: whole objects are read through the same client, and the engine computes here."""
@@ -94,7 +94,7 @@ class Bench:
     def __init__(self, cluster: Cluster, catalog: str, threads: int | None = None) -> None:
         self.pids = list(cluster.osd_pids().values())
         self.store = open_store(cluster.url)
-        self.client = Client(self.store, catalog, threads, False)
+        self.client = connect(self.store, catalog=catalog, threads=threads, progress=False)
         self._catalog, self._threads = catalog, threads
 
     def osd_cpu_s(self) -> float:
@@ -107,7 +107,7 @@ class Bench:
         if execution == "plain":
             threads = self._threads or REMOTE_THREADS
             whole = WholeObjects(self.store)
-            client = Client(whole, self._catalog, threads, False)
+            client = connect(whole, catalog=self._catalog, threads=threads, progress=False)
         osd_s, client_s, start_s = self.osd_cpu_s(), time.process_time(), time.perf_counter()
         asked = client.query(**query, execution="auto" if execution == "plain" else execution)
         events = asked.to_awkward()

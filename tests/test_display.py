@@ -208,5 +208,5 @@ def test_a_query_tells_its_progress(client: Client) -> None:
 
     query = client.query("dy", ["MET_pt"])
     with Progress("query", query.count()) as progress:
-        Scan(query._plan, client.store, 2, progress).collect()
+        Scan(query.question.plan, client.store, 2, progress).collect()
     assert progress.done == 1_500

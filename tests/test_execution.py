@@ -32,7 +32,7 @@ def root_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def client(root_file: Path) -> skyhook_client.Client:
-    client = skyhook_client.Client(MemoryStore(runs_class=True), "memory://", 2, False)
+    client = skyhook_client.connect(MemoryStore(runs_class=True), threads=2, progress=False)
     client.ingest("dy", [root_file], ["MET_*", "Muon_*", "Jet_*"], partition_bytes=65_536, chunk_events=300)
     return client
 
@@ -110,7 +110,7 @@ class _BrokenClass(MemoryStore):
 def test_auto_reads_when_the_class_fails(root_file: Path, error: StoreError, calls: int) -> None:
     """Nothing is lost or doubled, also in the middle of an object."""
     store = _BrokenClass(error, calls)
-    client = skyhook_client.Client(store, "memory://", 2, False)
+    client = skyhook_client.connect(store, catalog="memory://", threads=2, progress=False)
     client.ingest("dy", [root_file], ["MET_*", "Muon_*"], partition_bytes=65_536, chunk_events=300)
     query = client.query("dy", COLUMNS, CUT)
 
@@ -156,18 +156,6 @@ def test_an_error_of_the_class_is_raised_here(client: skyhook_client.Client) -> 
 
     with pytest.raises(CorruptObject, match="checksum"):
         _result().append_answer(answer)
-
-
-def test_verify_checks_every_column_in_several_calls(client: skyhook_client.Client) -> None:
-    request, _, data = _request(client)
-    bare = bytearray(request[:80])
-    struct.pack_into("<II", bare, 68, 0, 0)
-
-    answer = _engine.answer("verify", bytes(bare), lambda a, b: data[a:b])
-
-    result = _engine.Result([], [])
-    assert result.append_answer(answer) == -1
-    assert result.report()["bytes_read"] > 0
 
 
 def test_every_changed_byte_of_a_request_is_refused_or_harmless(client: skyhook_client.Client) -> None:

@@ -397,7 +397,7 @@ def test_a_request_that_ends_its_osd_ends_no_other(
 # -- what an OSD keeps ----------------------------------------------------------------------------
 def test_many_scans_do_not_make_an_osd_grow(cluster: Cluster, client: Client) -> None:
     """Answers and errors leave nothing behind: a thousand scans after some hundred."""
-    plan = client.query("dy", COLUMNS, CUT)._plan
+    plan = client.query("dy", COLUMNS, CUT).question.plan
     requests = []
     for part in plan.partitions:
         assert part.object.layout_id is not None

@@ -26,7 +26,7 @@ JET = hist.axis.Variable([15, 20, 30, 50, 90], name="Jet_pt")
 def client(tmp_path_factory: pytest.TempPathFactory) -> skyhook_client.Client:
     path = tmp_path_factory.mktemp("histogram") / "nano.root"
     make_nanoaod(path, 3000, seed=6)
-    client = skyhook_client.Client(MemoryStore(runs_class=True), "memory://", 2, False)
+    client = skyhook_client.connect(MemoryStore(runs_class=True), threads=2, progress=False)
     client.ingest("dy", [path], ["MET_*", "Muon_*", "Jet_*"], partition_bytes=65_536, chunk_events=400)
     return client
 

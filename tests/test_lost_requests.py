@@ -15,7 +15,7 @@ from skyhook_casa.errors import ClassMissing, RequestLost
 from skyhook_casa.execution import LOSSES_MAX
 from skyhook_casa.stores import MemoryStore, osd_processes
 from skyhook_casa.stores.osd_processes import FRESH_S, OBJECTS_MAX, OsdProcesses, process_number
-from skyhook_client import Client
+from skyhook_client import Client, connect
 
 COLUMNS = ["event", "Jet_pt"]
 CUT = "MET_pt > 10"
@@ -56,7 +56,7 @@ def store() -> Losing:
 
 @pytest.fixture
 def client(store: Losing, tmp_path: Path) -> Client:
-    client = Client(store, "memory://", 4, False)
+    client = connect(store, catalog="memory://", threads=4, progress=False)
     path = write_root(tmp_path / "a.root", 20_000, basket=500)
     client.ingest("x", path, partition_bytes=65_536, chunk_events=250, workers=1)
     return client
@@ -103,7 +103,7 @@ def test_after_several_losses_all_is_read(
     client: Client, store: Losing, expected: ak.Array, losses: int
 ) -> None:
     store.lost = lambda number: 1 <= number <= losses
-    client.threads = 1
+    client.backend.threads = 1
     query = client.query("x", COLUMNS, CUT, execution="pushdown")
 
     assert ak.array_equal(query.to_awkward(), expected)

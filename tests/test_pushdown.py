@@ -375,7 +375,7 @@ def the_part(client: Client) -> Partition:
 
 def ask(client: Client, query: Query, **limits: int) -> tuple[int, int]:
     """Return the cursor of one call of the class, and the bytes of its answer."""
-    plan, part = query._plan, the_part(client)
+    plan, part = query.question.plan, the_part(client)
     assert part.object.layout_id is not None
     request = worker.scan_request(plan, part.object.layout_id, part, **limits)
     answer = client.store.execute(part.object.name, "scan", request, worker.REPLY_BYTES_MAX)

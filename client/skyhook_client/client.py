@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from skyhook_casa.errors import NotFound
 from skyhook_casa.progress import Progress
 from skyhook_casa.query import Fill
 from skyhook_casa.query import Query as QueryValue
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from skyhook_casa.stores import ObjectStore
     from skyhook_casa.verify import Verification
 
+    from .backend import Backend
+    from .jobs import IngestJob
+
 STORE_VARIABLE: Final = "SKYHOOK_STORE"
 """Environment variable with the address of the store that `connect()` opens."""
 STORE_DEFAULT: Final = "skyhook-store"
@@ -29,7 +31,7 @@ STORE_DEFAULT: Final = "skyhook-store"
 
 
 def connect(
-    store: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] | ObjectStore | None = None,
     *,
     catalog: str | None = None,
     threads: int | None = None,
@@ -39,7 +41,7 @@ def connect(
 
     Parameters
     ----------
-    store : str or path, optional
+    store : str, path or ObjectStore, optional
         A directory, or the URL of another kind of store. By default what the environment variable
         ``SKYHOOK_STORE`` says, else the directory ``skyhook-store`` below the current one.
     catalog : str, optional
@@ -52,28 +54,32 @@ def connect(
         Whether long work shows a progress bar; by default where somebody looks: on a terminal and
         in a notebook.
     """
-    from skyhook_casa.stores import open_store
-
     address = store if store is not None else os.environ.get(STORE_VARIABLE) or STORE_DEFAULT
-    return Client(open_store(address), catalog, threads, progress)
+    return Client(_open(address, catalog, threads), progress)
 
 
 class Client:
     """Datasets of one store: ingest, look, ask. Made by `connect`."""
 
-    def __init__(
-        self, store: ObjectStore, catalog: str | None, threads: int | None, progress: bool | None
-    ) -> None:
-        self.store = store
-        self.threads = threads
+    def __init__(self, backend: Backend, progress: bool | None = None) -> None:
+        self.backend = backend
         self.progress = progress
-        self._catalog_url = catalog
-        self._catalog: Catalog | None = None
 
     @property
     def url(self) -> str:
-        """Address of the store."""
-        return self.store.url
+        """Address of the store, or of the service."""
+        return self.backend.url
+
+    @property
+    def store(self) -> ObjectStore:
+        """The object store.
+
+        Raises
+        ------
+        InvalidRequest
+            If a service answers: the store is not opened here.
+        """
+        return self.backend.store
 
     @property
     def catalog(self) -> Catalog:
@@ -83,17 +89,10 @@ class Client:
         ------
         NotFound
             If nothing was ingested here yet.
+        InvalidRequest
+            If a service answers: the catalog is not opened here.
         """
-        if self._catalog is None:
-            from skyhook_casa.catalog import Catalog
-
-            try:
-                self._catalog = Catalog(self._catalog_address(), create=False)
-            except NotFound as error:
-                raise NotFound(
-                    f"there are no datasets in {self.url} yet; ingest one first ({error})"
-                ) from error
-        return self._catalog
+        return self.backend.catalog
 
     # -- datasets ---------------------------------------------------------------------------
     def ingest(
@@ -126,15 +125,8 @@ class Client:
         AlreadyExists
             If a file is in the dataset already.
         """
-        from skyhook_casa.catalog import Catalog
-        from skyhook_casa.ingest import ingest
-
-        if self._catalog is None:
-            self._catalog = Catalog(self._catalog_address(), create=True)
         with Progress(f"ingest {dataset}", 0, "events", self.progress) as bar:
-            report = ingest(
-                self._catalog, self.store, dataset, files, columns=columns, progress=bar.reach, **options
-            )
+            report = self.backend.ingest(dataset, files, columns, bar.reach, **options)
         _log_skipped(report)
         return report
 
@@ -146,11 +138,11 @@ class Client:
         NotFound
             If there is none; near matches are named.
         """
-        return Dataset(self, self.catalog.version(name, version))
+        return Dataset(self, self.backend.version(name, version))
 
     def datasets(self) -> list[Dataset]:
         """Return the latest version of every dataset, by name; none if nothing was ingested yet."""
-        return [Dataset(self, info.newest) for info in self.catalog.datasets()] if self._has_catalog() else []
+        return [Dataset(self, info.newest) for info in self.backend.datasets()]
 
     def drop(self, dataset: str, version: int | None = None) -> None:
         """Forget a dataset, or one version of it; `gc` then frees the space.
@@ -160,16 +152,11 @@ class Client:
         NotFound
             If there is no such dataset or version.
         """
-        if version is None:
-            self.catalog.drop_dataset(dataset)
-        else:
-            self.catalog.drop_version(dataset, version)
+        self.backend.drop(dataset, version)
 
     def verify(self, dataset: str, version: int | None = None) -> Verification:
         """Re-read every object of a version, check every checksum, and return what was found."""
-        from skyhook_casa.verify import verify
-
-        return verify(self.catalog, self.store, self.catalog.version(dataset, version), self.progress)
+        return self.backend.verify(dataset, version, self.progress)
 
     def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Garbage:
         """Remove the objects that no version and no running ingest uses.
@@ -181,10 +168,11 @@ class Client:
         grace_s : float, optional
             Objects put within so many seconds are left alone; by default a day's.
         """
-        from skyhook_casa.gc import GRACE_S, collect_garbage
+        return self.backend.gc(dry_run, grace_s)
 
-        grace_s = GRACE_S if grace_s is None else grace_s
-        return collect_garbage(self.catalog, self.store, dry_run=dry_run, grace_s=grace_s)
+    def jobs(self) -> list[IngestJob]:
+        """Return the ingest jobs that are known, oldest first."""
+        return self.backend.jobs()
 
     # -- questions --------------------------------------------------------------------------
     def query(
@@ -235,26 +223,20 @@ class Client:
         InvalidRequest
             If a value has the wrong type.
         """
-        from skyhook_casa.execution import Choice
-        from skyhook_casa.plan import plan
-
         value = QueryValue.make(
             dataset, columns, cut, version=version, define=define, objects=objects, fill=fill, limit=limit
         )
-        compiled = plan(self.catalog, value)
-        Choice(compiled, self.store, execution)  # refuses what the store cannot do
-        return Query(compiled, self.store, self.threads, self.progress, execution)
+        return Query(self.backend.ask(value, execution), self.progress)
 
-    def _has_catalog(self) -> bool:
-        try:
-            return self.catalog is not None
-        except NotFound:
-            return False
+    def close(self) -> None:
+        """Give back what is held open, such as connections; the next call opens it again."""
+        self.backend.close()
 
-    def _catalog_address(self) -> str | os.PathLike[str]:
-        from skyhook_casa.catalog.place import catalog_address
+    def __enter__(self) -> Client:
+        return self
 
-        return catalog_address(self.store, self._catalog_url)
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
@@ -263,6 +245,16 @@ class Client:
         from .display import client_html
 
         return client_html(self)
+
+
+def _open(address: str | os.PathLike[str] | ObjectStore, catalog: str | None, threads: int | None) -> Backend:
+    from .embedded import EmbeddedBackend
+
+    if isinstance(address, (str, os.PathLike)):
+        from skyhook_casa.stores import open_store
+
+        address = open_store(address)
+    return EmbeddedBackend(address, catalog, threads)
 
 
 def _log_skipped(report: IngestReport) -> None:

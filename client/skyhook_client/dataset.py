@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skyhook_casa.errors import NotFound
-
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -73,25 +71,25 @@ class Dataset:
 
     def columns(self, pattern: str | None = None) -> list[Column]:
         """Return the columns whose name matches a glob, or all, in file order."""
-        return self._client.catalog.columns(self._version, pattern)
+        return self._client.backend.columns(self._version, pattern)
 
     def collections(self) -> dict[str, Collection]:
         """Return the jagged axes with their columns, by name, in file order."""
-        catalog = self._client.catalog
+        backend = self._client.backend
         columns: dict[str, list[Column]] = {}
-        for column in catalog.columns(self._version):
+        for column in backend.columns(self._version):
             if column.list is not None:
                 columns.setdefault(column.list, []).append(column)
-        lists = {info.name: info for info in catalog.lists(self._version)}
+        lists = {info.name: info for info in backend.lists(self._version)}
         return {name: Collection(name, lists[name].counter, tuple(found)) for name, found in columns.items()}
 
     def versions(self) -> list[DatasetVersion]:
         """Return all versions of the dataset, newest first."""
-        return self._client.catalog.versions(self.name)
+        return self._client.backend.versions(self.name)
 
     def files(self) -> list[FileInfo]:
         """Return the ROOT files that the events came from."""
-        return self._client.catalog.files(self._version)
+        return self._client.backend.files(self._version)
 
     def query(
         self, columns: str | Iterable[str] | None = None, cut: str | None = None, **options: Any
@@ -114,12 +112,9 @@ class Dataset:
         return Description.of(self)
 
     def _tree(self, name: str) -> ak.Array:
-        from .trees import read_trees
+        from .trees import joined
 
-        trees = self._client.catalog.trees(self._version, name)
-        if not trees:
-            raise NotFound(f"no file of dataset {self.name!r} has a tree {name!r}")
-        return read_trees(self._client.store, trees)
+        return joined(self._client.backend.tree(self._version, name))
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, version={self.version}, events={self.events})"

@@ -15,7 +15,7 @@ from skyhook_casa.query import Query as QueryValue
 if TYPE_CHECKING:
     import hist
 
-    from skyhook_casa import _engine
+    from .backend import Bins
 
 EXPRESSION_NAME = "hist_value_{}"
 """Name of the definition that an axis which is an expression becomes."""
@@ -97,7 +97,7 @@ def with_columns(
     return replace(query, columns=columns, define=tuple(define.items())), names
 
 
-def to_hist(axes: Sequence[Any], described: Histogram, result: _engine.Result) -> hist.Hist:
+def to_hist(axes: Sequence[Any], described: Histogram, result: Bins) -> hist.Hist:
     """Return the first histogram of a result as a `hist.Hist`."""
     import hist
 

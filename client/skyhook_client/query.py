@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from skyhook_casa.batch import Array, Batch
     from skyhook_casa.compile_query import Output
     from skyhook_casa.explain import Explanation
-    from skyhook_casa.plan import Plan
     from skyhook_casa.query import Query as QueryValue
-    from skyhook_casa.scan import Scan
-    from skyhook_casa.stores import ObjectStore
+
+    from .backend import Question, Run
 
 BATCH_BYTES: Final = 2 << 20
 """About how large the batches of an iteration are."""
@@ -35,50 +34,40 @@ class Query:
     Made by `Client.query`. Every way of asking for rows runs the query anew.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        store: ObjectStore,
-        threads: int | None,
-        progress: bool | None,
-        execution: str = "auto",
-    ) -> None:
-        self._plan = plan
-        self._store = store
-        self._threads = threads
+    def __init__(self, question: Question, progress: bool | None = None) -> None:
+        self.question = question
         self._progress = progress
-        self._execution = execution
         self._report: Report | None = None
 
     @property
     def dataset(self) -> str:
         """Name of the dataset."""
-        return self._plan.version.dataset
+        return self.question.version.dataset
 
     @property
     def version(self) -> int:
         """Number of the version asked: the latest when the query was made, unless one was named."""
-        return self._plan.version.number
+        return self.question.version.number
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns of the answer, in order."""
-        return [output.name for output in self._plan.outputs]
+        return [output.name for output in self.question.outputs]
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The columns of the answer with their types."""
-        return self._plan.outputs
+        return self.question.outputs
 
     @property
     def cut(self) -> str | None:
         """The condition on events."""
-        return self._plan.query.cut
+        return self.question.value.cut
 
     @property
     def value(self) -> QueryValue:
         """What is asked, as the frozen value that travels as JSON."""
-        return self._plan.query
+        return self.question.value
 
     @property
     def has_run(self) -> bool:
@@ -112,13 +101,13 @@ class Query:
         """
         from .arrays import to_awkward
 
-        return to_awkward(self._collect(self._plan), nested)
+        return to_awkward(self._collect(self.question), nested)
 
     def to_arrow(self, nested: bool = False) -> pa.Table:
         """Return the answer as an Arrow table: ``list<float>`` columns, or with `nested` ``list<struct>``."""
         from .arrays import to_arrow
 
-        return to_arrow(self._collect(self._plan), nested)
+        return to_arrow(self._collect(self.question), nested)
 
     def to_numpy(self) -> dict[str, Array]:
         """Return each column as a NumPy array, shape (n_events,).
@@ -130,8 +119,8 @@ class Query:
         """
         from .arrays import check_numpy, to_numpy
 
-        check_numpy(self._plan.outputs)
-        return to_numpy(self._collect(self._plan))
+        check_numpy(self.question.outputs)
+        return to_numpy(self._collect(self.question))
 
     def to_pandas(self, collection: str | None = None) -> pd.DataFrame:
         """Return a frame.
@@ -150,20 +139,21 @@ class Query:
         """
         from .arrays import pandas_columns, to_pandas
 
-        names = pandas_columns(self._plan.outputs, collection)
-        plan = self._plan if len(names) == len(self._plan.outputs) else self._plan.only(names)
-        return to_pandas(self._collect(plan, rows=True))
+        names = pandas_columns(self.question.outputs, collection)
+        whole = len(names) == len(self.outputs)
+        return to_pandas(self._collect(self.question if whole else self.question.only(names), rows=True))
 
     def count(self) -> int:
         """Return how many events the answer has; no column of the answer is read."""
-        version, query = self._plan.version, self._plan.query
+        version, query = self.question.version, self.value
         if query.cut is None:
             events = version.events if query.limit is None else min(version.events, query.limit)
             self._report = Report(
                 version.dataset, version.number, events_out=events, bytes_skipped=version.bytes
             )
             return events
-        return self._collect(self._plan.only([])).events
+        with self._run(self.question) as run:
+            return run.count()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Yield the answer as record batches of about 2 MB, while the rest is still computed."""
@@ -181,8 +171,8 @@ class Query:
 
         With `rows` they tell the number of each event in the dataset.
         """
-        with self._scan(self._plan, rows) as scan:
-            yield from scan.stream(batch_bytes)
+        with self._run(self.question, rows) as run:
+            yield from run.stream(batch_bytes)
 
     def to_file(self, path: str | os.PathLike[str], nested: bool = False) -> int:
         """Write the answer to a .parquet, .arrow, .root or .csv file and return its events.
@@ -233,39 +223,33 @@ class Query:
 
         wanted = hist_axes(axes, bins, range)
         expressions = [text for text, _ in wanted] + ([] if weight is None else [weight])
-        known = [text for text in expressions if self._plan.knows(text)]
+        known = [text for text in expressions if self.question.knows(text)]
         value, names = with_columns(self.value, expressions, known)
-        plan = self._plan.asking(value)
-        numbers = {output.name: number for number, output in enumerate(plan.outputs)}
+        question = self.question.asking(value)
+        numbers = {output.name: number for number, output in enumerate(question.outputs)}
         described = Histogram(
             tuple(axis_bins(numbers[name], axis) for name, (_, axis) in zip(names, wanted, strict=False)),
             None if weight is None else numbers[names[-1]],
         )
-        with self._scan(plan, histograms=encode_histograms([described])) as scan:
-            return to_hist([axis for _, axis in wanted], described, scan.fill())
+        with self._run(question, histograms=encode_histograms([described])) as run:
+            return to_hist([axis for _, axis in wanted], described, run.fill())
 
     def explain(self) -> Explanation:
         """Return what the query would do, without reading any events."""
-        from skyhook_casa.explain import explain
-
-        return explain(self._plan, self._store, self._execution)
+        return self.question.explain()
 
     # -- inside -----------------------------------------------------------------------------
-    def _collect(self, plan: Plan, rows: bool = False) -> Batch:
-        with self._scan(plan, rows) as scan:
-            return scan.collect()
+    def _collect(self, question: Question, rows: bool = False) -> Batch:
+        with self._run(question, rows) as run:
+            return run.collect()
 
     @contextmanager
-    def _scan(self, plan: Plan, rows: bool = False, histograms: bytes = b"") -> Iterator[Scan]:
-        from skyhook_casa.scan import Scan
-
-        with self._bar(plan) as bar:
-            scan = Scan(plan, self._store, self._threads, bar, rows, self._execution, histograms)
-            yield scan
-        self._report = scan.report
-
-    def _bar(self, plan: Plan) -> Progress:
-        return Progress(f"query {self.dataset}", plan.version.events, "events", self._progress)
+    def _run(self, question: Question, rows: bool = False, histograms: bytes = b"") -> Iterator[Run]:
+        total = question.version.events
+        with Progress(f"query {self.dataset}", total, "events", self._progress) as bar:
+            run = question.run(bar, rows, histograms)
+            yield run
+        self._report = run.report
 
     def __repr__(self) -> str:
         from .display import query_text

@@ -1,0 +1,293 @@
+"""A store that this process opens itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from skyhook_casa.errors import InvalidRequest, NotFound
+
+from .backend import Backend, Bins, Question, Run
+from .jobs import IngestJob, JobControl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from skyhook_casa.batch import Batch
+    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, FileInfo, Job
+    from skyhook_casa.explain import Explanation
+    from skyhook_casa.gc import Garbage
+    from skyhook_casa.ingest import IngestReport, ProgressCallback
+    from skyhook_casa.plan import Plan
+    from skyhook_casa.progress import Progress
+    from skyhook_casa.query import Query as QueryValue
+    from skyhook_casa.report import Report
+    from skyhook_casa.scan import Scan
+    from skyhook_casa.schema import Column, ListInfo
+    from skyhook_casa.stores import ObjectStore
+    from skyhook_casa.verify import Verification
+
+
+class EmbeddedBackend(Backend, JobControl):
+    """Catalog, plan and scan in this process.
+
+    Parameters
+    ----------
+    store : ObjectStore
+        Where the objects are.
+    catalog : str, optional
+        Database URL of the catalog; by default the store's own.
+    threads : int, optional
+        How many threads a query uses; by default as many as there are cores.
+    """
+
+    def __init__(self, store: ObjectStore, catalog: str | None = None, threads: int | None = None) -> None:
+        self._store = store
+        self.threads = threads
+        self._catalog_url = catalog
+        self._catalog: Catalog | None = None
+
+    @property
+    def url(self) -> str:
+        """See `Backend.url`."""
+        return self._store.url
+
+    @property
+    def store(self) -> ObjectStore:
+        """The object store."""
+        return self._store
+
+    @property
+    def catalog(self) -> Catalog:
+        """See `Backend.catalog`."""
+        if self._catalog is None:
+            try:
+                self._catalog = self._open_catalog(create=False)
+            except NotFound as error:
+                raise NotFound(
+                    f"there are no datasets in {self.url} yet; ingest one first ({error})"
+                ) from error
+        return self._catalog
+
+    # -- datasets ---------------------------------------------------------------------------
+    def datasets(self) -> list[DatasetInfo]:
+        """See `Backend.datasets`."""
+        return self.catalog.datasets() if self._has_catalog() else []
+
+    def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
+        """See `Backend.version`."""
+        return self.catalog.version(dataset, number)
+
+    def versions(self, dataset: str) -> list[DatasetVersion]:
+        """See `Backend.versions`."""
+        return self.catalog.versions(dataset)
+
+    def columns(self, version: DatasetVersion, pattern: str | None = None) -> list[Column]:
+        """See `Backend.columns`."""
+        return self.catalog.columns(version, pattern)
+
+    def lists(self, version: DatasetVersion) -> list[ListInfo]:
+        """See `Backend.lists`."""
+        return self.catalog.lists(version)
+
+    def files(self, version: DatasetVersion) -> list[FileInfo]:
+        """See `Backend.files`."""
+        return self.catalog.files(version)
+
+    def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
+        """See `Backend.tree`."""
+        import pyarrow as pa
+
+        trees = self.catalog.trees(version, name)
+        if not trees:
+            raise NotFound(f"no file of dataset {version.dataset!r} has a tree {name!r}")
+        tables = []
+        for tree in trees:
+            with pa.ipc.open_file(pa.BufferReader(self.store.read_object(tree.object.name))) as reader:
+                tables.append(reader.read_all().replace_schema_metadata(None))
+        return tables
+
+    def drop(self, dataset: str, number: int | None = None) -> None:
+        """See `Backend.drop`."""
+        if number is None:
+            self.catalog.drop_dataset(dataset)
+        else:
+            self.catalog.drop_version(dataset, number)
+
+    def verify(self, dataset: str, number: int | None, show_progress: bool | None) -> Verification:
+        """See `Backend.verify`."""
+        from skyhook_casa.verify import verify
+
+        return verify(self.catalog, self.store, self.catalog.version(dataset, number), show_progress)
+
+    def gc(self, dry_run: bool, grace_s: float | None) -> Garbage:
+        """See `Backend.gc`."""
+        from skyhook_casa.gc import GRACE_S, collect_garbage
+
+        grace_s = GRACE_S if grace_s is None else grace_s
+        return collect_garbage(self.catalog, self.store, dry_run=dry_run, grace_s=grace_s)
+
+    # -- ingest -----------------------------------------------------------------------------
+    def ingest(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None,
+        progress: ProgressCallback,
+        **options: Any,
+    ) -> IngestReport:
+        """See `Backend.ingest`."""
+        from skyhook_casa.ingest import ingest
+
+        if self._catalog is None:
+            self._catalog = self._open_catalog(create=True)
+        return ingest(
+            self._catalog, self.store, dataset, files, columns=columns, progress=progress, **options
+        )
+
+    def jobs(self) -> list[IngestJob]:
+        """See `Backend.jobs`."""
+        return [self._job(job) for job in self.catalog.jobs()] if self._has_catalog() else []
+
+    def cancel_job(self, job: IngestJob) -> IngestJob:
+        """Give a job up: the process that runs it ends with an error when it next notes anything."""
+        if job.state != "running":
+            raise InvalidRequest(f"ingest job {job.job_id} is {job.state}; only a running one can be ended")
+        for known in self.catalog.jobs():
+            if str(known.id) == job.job_id:
+                self.catalog.drop_job(known)
+                return replace(job, state="cancelled")
+        raise NotFound(f"no ingest job {job.job_id}")
+
+    def retry_job(self, job: IngestJob) -> IngestJob:
+        """Refuse: only a caller of `ingest` runs jobs here.
+
+        Raises
+        ------
+        InvalidRequest
+            Always.
+        """
+        raise InvalidRequest(
+            f"ingest job {job.job_id} ran in a process of its own; call ingest again with the same files and "
+            "options: only what is missing is made"
+        )
+
+    def _job(self, job: Job) -> IngestJob:
+        described = json.loads(job.description) if job.description else {}
+        files = described.get("files", [])
+        recorded = sum(part.events for part in self.catalog.job_partitions(job))
+        events = sum(entries for _, _, _, entries, _ in files)
+        return IngestJob(
+            str(job.id),
+            job.dataset,
+            job.state,
+            files=len(files),
+            events=events,
+            events_done=events if job.state == "done" else recorded,
+            version=job.version,
+            updated=job.updated,
+            control=self,
+        )
+
+    # -- questions --------------------------------------------------------------------------
+    def ask(self, value: QueryValue, execution: str = "auto") -> Question:
+        """See `Backend.ask`."""
+        from skyhook_casa.execution import Choice
+        from skyhook_casa.plan import plan
+
+        resolved = plan(self.catalog, value)
+        Choice(resolved, self.store, execution)  # refuses what the store cannot do
+        return EmbeddedQuestion(resolved, self.store, self.threads, execution)
+
+    def close(self) -> None:
+        """See `Backend.close`: the connections of a catalog belong to the process, not to a client."""
+
+    # -- inside -----------------------------------------------------------------------------
+    def _open_catalog(self, create: bool) -> Catalog:
+        from skyhook_casa.catalog import Catalog
+        from skyhook_casa.catalog.place import catalog_address
+
+        return Catalog(catalog_address(self.store, self._catalog_url), create=create)
+
+    def _has_catalog(self) -> bool:
+        try:
+            return self.catalog is not None
+        except NotFound:
+            return False
+
+
+class EmbeddedQuestion(Question):
+    """A plan, and the store to run it on."""
+
+    def __init__(self, plan: Plan, store: ObjectStore, threads: int | None, execution: str) -> None:
+        self.plan = plan
+        self.store = store
+        self.threads = threads
+        self.value = plan.query
+        self.version = plan.version
+        self.outputs = plan.outputs
+        self.execution = execution
+
+    def knows(self, name: str) -> bool:
+        """See `Question.knows`."""
+        return self.plan.knows(name)
+
+    def asking(self, value: QueryValue) -> Question:
+        """See `Question.asking`."""
+        return self._with(self.plan.asking(value))
+
+    def only(self, outputs: Sequence[str]) -> Question:
+        """See `Question.only`."""
+        return self._with(self.plan.only(outputs))
+
+    def run(self, progress: Progress, rows: bool = False, histograms: bytes = b"") -> Run:
+        """See `Question.run`."""
+        return EmbeddedRun(self, progress, rows, histograms)
+
+    def explain(self) -> Explanation:
+        """See `Question.explain`."""
+        from skyhook_casa.explain import explain
+
+        return explain(self.plan, self.store, self.execution)
+
+    def _with(self, plan: Plan) -> EmbeddedQuestion:
+        return EmbeddedQuestion(plan, self.store, self.threads, self.execution)
+
+
+class EmbeddedRun(Run):
+    """A scan in this process."""
+
+    def __init__(self, question: EmbeddedQuestion, progress: Progress, rows: bool, histograms: bytes) -> None:
+        self._question = question
+        self._progress = progress
+        self._rows = rows
+        self._histograms = histograms
+
+    def collect(self) -> Batch:
+        """See `Run.collect`."""
+        return self._scan(self._question.plan).collect()
+
+    def stream(self, batch_bytes: int) -> Iterator[Batch]:
+        """See `Run.stream`."""
+        return self._scan(self._question.plan).stream(batch_bytes)
+
+    def count(self) -> int:
+        """See `Run.count`."""
+        return self._scan(self._question.plan.only([])).count()
+
+    def fill(self) -> Bins:
+        """See `Run.fill`."""
+        return self._scan(self._question.plan).fill()
+
+    def _scan(self, plan: Plan) -> Scan:
+        from skyhook_casa.scan import Scan
+
+        asked = self._question
+        scan = Scan(
+            plan, asked.store, asked.threads, self._progress, self._rows, asked.execution, self._histograms
+        )
+        self.report: Report = scan.report
+        return scan
