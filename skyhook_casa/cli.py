@@ -12,6 +12,7 @@ from . import __version__, connect
 from .ceph_cluster.cli import app as ceph_app
 from .errors import InvalidRequest, SkyhookError
 from .report import counted, human_bytes
+from .service_cli import add_to as add_service_commands
 
 if TYPE_CHECKING:
     from skyhook_client import Client
@@ -130,6 +131,7 @@ def datasets(context: typer.Context) -> None:
 
 app.command("list", hidden=True)(datasets)
 app.add_typer(ceph_app, name="ceph")
+add_service_commands(app)
 
 
 @app.command()

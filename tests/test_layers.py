@@ -19,8 +19,8 @@ FORBIDDEN = {
     "skyhook_client": {"skyhook_server"},
     "skyhook_server": {"skyhook_client"},
 }
-HANDS_ON = {"__init__.py", "cli.py"}
-"""Modules of `skyhook_casa` that hand on to the client: `connect`, and the command line for type checks."""
+HANDS_ON = {"__init__.py", "cli.py", "service_cli.py"}
+"""Modules of `skyhook_casa` that hand on to the client and the service: `connect`, and the command line."""
 DANGEROUS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +20,11 @@ pytest.importorskip("structlog")
 pytest.importorskip("pydantic_settings")
 
 from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_server import logs
 from skyhook_server.metrics import OUTCOMES, Metrics
 from skyhook_server.settings import Settings, split_address
+from skyhook_server.top import top
 
 MIB = 1 << 20
 
@@ -27,8 +32,6 @@ MIB = 1 << 20
 # ---- settings ----------------------------------------------------------------------------------
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("SKYHOOK_"):
             monkeypatch.delenv(name)
@@ -259,3 +262,50 @@ def test_a_taken_port_of_the_metrics_is_an_error() -> None:
     finally:
         one.close()
         other.close()
+
+
+# ---- command line ------------------------------------------------------------------------------
+def test_the_command_line_loads_nothing_of_the_service() -> None:
+    """Who only asks questions need not install it."""
+    code = (
+        "import sys, skyhook_casa.cli; "
+        "print(sorted({'distributed', 'grpc', 'pydantic', 'structlog', 'skyhook_server'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_missing_package_of_the_service_is_named_with_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['structlog'] = None; "
+        "sys.argv = ['skyhook-casa', 'serve']; from skyhook_casa.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "skyhook-casa: the service needs the package 'structlog': pip install 'skyhook_casa[server]'\n"
+    )
+
+
+def test_top_shows_running_queries(capsys: pytest.CaptureFixture[str]) -> None:
+    """What users wrote is shown as it is, and one line holds one query."""
+    status = pb.ServiceStatus(server="1.2", uptime_s=93_784, draining=True, workers=2, threads=4)
+    status.MergeFrom(pb.ServiceStatus(held_bytes=12_345_678, cache_hits=3, cache_misses=1, queries_done=7))
+    status.queries.add(query_id="young", client="b", dataset="dy", age_s=0, events=0)
+    status.queries.add(
+        query_id="old",
+        client="anna@host:1",
+        dataset="dy",
+        cut="[red]x > 1",
+        age_s=4,
+        events_done=2000,
+        events=8000,
+    )
+    top(lambda: status, once=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].rstrip() == "skyhook-casa 1.2, up 1 d 2:03:04, stopping"
+    assert lines[2].rstrip() == "queries: 2 running, 7 done, 0 failed, 0 refused"
+    assert lines[3].rstrip() == "12.3 MB wait for clients; cache 0 B, 75% hits"
+    assert lines[6].split() == "old anna@host:1 dy [red]x > 1 4.0 s 25% 500 0 B 0 B 0".split()
+    assert lines[7].split()[:1] == ["young"]
+    assert len(lines) == 8
