@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .catalog import Partition
-from .errors import ClassMissing, CorruptObject
+from .errors import AccessDenied, CorruptObject, StoreError
 from .execution import Choice
 from .plan import Plan
 from .report import counted, human_bytes, table_html
 from .stores import ByteRange, ObjectStore
+from .worker import REPLY_BYTES_MAX, scan_request
 
 _HEADER_BYTES = 64
 _ROW_HEAD_BYTES = 32
 _ENTRY_BYTES = 48
-_INFO_BYTES_MAX = 256
 _STORED_BYTES_AT = 8
 """Place of `stored_bytes` inside the entry of one chunk."""
 
@@ -46,15 +46,18 @@ class Explanation:
     """Bytes of the objects."""
     place: str
     """Where the parts run."""
+    bytes_known: bool = True
+    """Whether the user may look into objects; if not, `cut_bytes` and `output_bytes` are empty."""
 
     @property
     def bytes_max(self) -> int:
         """Most bytes that can be read; zone maps and the cut save some of them."""
+        if not self.bytes_known:
+            return self.object_bytes
         return sum(self.cut_bytes.values()) + sum(self.output_bytes.values())
 
     def lines(self) -> list[tuple[str, str]]:
         """Return (name, text) of each line of the explanation."""
-        share = f", {self.bytes_max / self.object_bytes:.2%} of what is stored" if self.object_bytes else ""
         held = f"{counted(self.events, 'event')} of {counted(self.files, 'file')}"
         lines = [
             ("dataset", f"{self.dataset}, version {self.version}: {held}"),
@@ -63,13 +66,20 @@ class Explanation:
             ("delivers", _short(self.columns)),
         ]
         lines += [("cut" if n == 0 else "then", term) for n, term in enumerate(self.terms)]
-        lines += [("reads", f"{human_bytes(self.bytes_max)} at most{share}")]
+        lines.append(("reads", self._reads()))
         if self.cut_bytes:
             lines.append(("  for the cut", _sizes(self.cut_bytes)))
         if self.output_bytes:
             when = "  for events kept" if self.terms else "  columns"
             lines.append((when, _sizes(self.output_bytes)))
         return lines
+
+    def _reads(self) -> str:
+        if not self.bytes_known:
+            stored = human_bytes(self.object_bytes)
+            return f"an unknown part of {stored}: the user may not look into objects"
+        share = f", {self.bytes_max / self.object_bytes:.2%} of what is stored" if self.object_bytes else ""
+        return f"{human_bytes(self.bytes_max)} at most{share}"
 
     def __str__(self) -> str:
         """The explanation in a few lines."""
@@ -84,25 +94,32 @@ class Explanation:
 def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanation:
     """Return what `plan` would do on `store`.
 
-    Reads, of each object, the directory rows of the columns that the plan reads.
+    Reads, of each object, the directory rows of the columns that the plan reads, if the user may.
 
     Raises
     ------
     MissingColumn
         If objects lack a column that the query needs and gives no fill value for.
+    StoreError
+        If a run could not begin either.
     """
-    for_cut = set(plan.only([]).reads)
-    sizes: Counter[str] = Counter()
     parts = [part for part in plan.partitions if part.events]
-    for part in parts:
-        assert part.object.layout_id is not None
-        plan.program(part.object.layout_id)
-        hints = plan.hints(part.object.layout_id)
-        info = part.object
-        found = column_bytes(
-            store, info.name, info.directory_start, info.directory_bytes, list(hints.values())
-        )
-        sizes.update(dict(zip(hints, found, strict=True)))
+    for layout_id in {part.object.layout_id for part in parts}:
+        assert layout_id is not None
+        plan.program(layout_id)
+    choice = Choice(plan, store, execution)
+    _try_to_push(choice, plan, store, parts)
+    sizes: Mapping[str, int] | None
+    try:
+        sizes = _stored_bytes(plan, store, parts)
+    except AccessDenied as error:
+        choice.deny(error)
+        _try_to_push(choice, plan, store, parts)
+        sizes = None
+    object_bytes = sum(part.object.bytes for part in parts)
+    if sizes and not choice.pushdown and store.local_path(parts[0].object.name) is None:
+        choice.need(sum(sizes.values()), object_bytes)
+    for_cut = set(plan.only([]).reads)
     return Explanation(
         dataset=plan.version.dataset,
         version=plan.version.number,
@@ -112,22 +129,38 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         layouts=len({part.object.layout_id for part in parts}),
         columns=tuple(output.name for output in plan.outputs),
         terms=tuple(plan.terms),
-        cut_bytes={name: sizes[name] for name in plan.reads if name in for_cut},
-        output_bytes={name: sizes[name] for name in plan.reads if name not in for_cut},
-        object_bytes=sum(part.object.bytes for part in parts),
-        place=_place(_choice(plan, store, execution, parts), store),
+        cut_bytes={} if sizes is None else {n: sizes[n] for n in plan.reads if n in for_cut},
+        output_bytes={} if sizes is None else {n: sizes[n] for n in plan.reads if n not in for_cut},
+        object_bytes=object_bytes,
+        place=_place(choice, store),
+        bytes_known=sizes is not None,
     )
 
 
-def _choice(plan: Plan, store: ObjectStore, execution: str, parts: Sequence[Partition]) -> Choice:
-    """Return where a run begins, having asked the storage whether it can compute."""
-    choice = Choice(plan, store, execution)
-    if choice.pushdown and parts:
-        try:
-            store.execute(parts[0].object.name, "info", b"", _INFO_BYTES_MAX)
-        except ClassMissing as error:
-            choice.fail(error)
-    return choice
+def _try_to_push(choice: Choice, plan: Plan, store: ObjectStore, parts: Sequence[Partition]) -> None:
+    """If a run begins by pushing down, try that with a scan for no event; it looks into an object."""
+    if not (choice.pushdown and parts):
+        return
+    info = parts[0].object
+    assert info.layout_id is not None
+    request = scan_request(plan, info.layout_id, parts[0], events_max=0)
+    try:
+        store.execute(info.name, "scan", request, REPLY_BYTES_MAX)
+    except StoreError as error:
+        choice.fail(error)
+
+
+def _stored_bytes(plan: Plan, store: ObjectStore, parts: Sequence[Partition]) -> Mapping[str, int]:
+    """Return the stored bytes of each column that the plan reads."""
+    sizes: Counter[str] = Counter()
+    for part in parts:
+        info = part.object
+        assert info.layout_id is not None
+        hints = plan.hints(info.layout_id)
+        place = (info.directory_start, info.directory_bytes)
+        found = column_bytes(store, info.name, *place, list(hints.values()))
+        sizes.update(dict(zip(hints, found, strict=True)))
+    return sizes
 
 
 def column_bytes(
@@ -161,7 +194,7 @@ def column_bytes(
 
 def _place(choice: Choice, store: ObjectStore) -> str:
     where = f"inside {store.url}" if choice.pushdown else f"in this process, on {store.url}"
-    return f"{where} ({choice.reason})" if store.pushes_down else where
+    return f"{where} ({choice.reason})" if choice.reason else where
 
 
 def _short(names: Sequence[str], most: int = 8) -> str:

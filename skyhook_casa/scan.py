@@ -273,7 +273,7 @@ class Scan:
         """Add the last result; refuse an answer that is short."""
         self._add(result)
         self.report.seconds["total"] = time.perf_counter() - self._start_s
-        self.report.reason = self._choice.reason if self.store.pushes_down else ""
+        self.report.reason = self._choice.reason
         self.report.bytes_skipped = sum(part.object.bytes for part in self._parts) - self.report.bytes_read
         limited = self.plan.query.limit is not None and self.report.events_out >= self.plan.query.limit
         if self.report.partitions_done != self.report.partitions_planned and not limited:

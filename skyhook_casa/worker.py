@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from . import _engine
 from .catalog import Partition
-from .errors import RequestLost, SkyhookError, StoreError
+from .errors import AccessDenied, RequestLost, SkyhookError, StoreError
 from .execution import Choice
 from .schema import DTYPE_CODE
 from .stores import ByteRange, ObjectStore
@@ -17,6 +18,8 @@ NO_LIMIT: Final = -1
 """Of events or bytes, for the engine."""
 LOOKAHEAD_BYTES: Final = 8 << 20
 """Bytes of later chunks that are read together with those of the first."""
+KEPT_BYTES_MAX: Final = 2 * LOOKAHEAD_BYTES
+"""Bytes of ranges that a thread keeps for the next piece of the same object."""
 ANSWER_BYTES: Final = 4 << 20
 """Values after which an answer of the object class ends; a slice of events may pass it."""
 REPLY_BYTES_MAX: Final = 16 << 20
@@ -24,6 +27,8 @@ REPLY_BYTES_MAX: Final = 16 << 20
 MILLISECONDS_MAX: Final = 100
 """Time after which the object class gives back what it has."""
 WIRE_VERSION: Final = 1
+ANSWER_HEADER_BYTES: Final = 128
+"""Bytes of an answer of the object class besides events."""
 _REQUEST = struct.Struct("<8sIIQQqqqqIIII")
 
 
@@ -43,6 +48,7 @@ class Worker:
         self.pushed = False
         """Whether the last piece ran inside the storage."""
         self._lost: int | None = None
+        self._reader: ObjectReader | None = None
 
     def run(
         self,
@@ -61,7 +67,16 @@ class Worker:
         """
         try:
             pushed = self._try_to_push(part, result, cursor, events_max, bytes_max)
-            return self._read(part, result, cursor, events_max, bytes_max) if pushed is None else pushed
+            if pushed is not None:
+                return pushed
+            try:
+                return self._read(part, result, cursor, events_max, bytes_max)
+            except AccessDenied as error:
+                self._choice.deny(error)
+                pushed = self._try_to_push(part, result, cursor, events_max, bytes_max)
+                if pushed is None:
+                    raise
+                return pushed
         except SkyhookError as error:
             entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
             raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
@@ -100,12 +115,13 @@ class Worker:
             result.keeps_rows,
             self._histograms,
         )
-        before = result.report()["bytes_total"]
+        before = result.report()
         answer = self._store.execute(info.name, "scan", request, REPLY_BYTES_MAX)
         cursor = result.append_answer(answer)
         self.pushed = True
         self.bytes_moved += len(request) + len(answer)
-        self._choice.learn(len(answer), result.report()["bytes_total"] - before)
+        self._choice.came_back()
+        self._choice.learn(len(answer), _stored_bytes(before, result.report()))
         return cursor
 
     def _read(
@@ -117,21 +133,33 @@ class Worker:
         if scan is None:
             assert info.layout_id is not None
             scan = self._scans[info.layout_id] = _engine.Scan(self._plan.program(info.layout_id))
-        directory = (info.directory_start, info.directory_bytes)
+        place = (info.directory_start, info.directory_bytes, result, part.first_event)
         path = self._store.local_path(info.name)
+        before, nbytes = result.report(), result.nbytes
         if path is not None:
-            before = result.report()["bytes_read"]
-            cursor = scan.run_file(
-                str(path), *directory, result, part.first_event, cursor, events_max, bytes_max
-            )
-            self.bytes_moved += result.report()["bytes_read"] - before
+            cursor = scan.run_file(str(path), *place, cursor, events_max, bytes_max)
+            self.bytes_moved += result.report()["bytes_read"] - before["bytes_read"]
             return cursor
-        read = RangeReader(self._store, info.name)
-        cursor = scan.run_ranges(
-            read, *directory, result, part.first_event, cursor, events_max, bytes_max, LOOKAHEAD_BYTES
-        )
-        self.bytes_moved += read.nbytes
+        reader = self._reader_of(part, cursor)
+        moved_before = reader.nbytes
+        cursor = scan.run_ranges(reader, *place, cursor, events_max, bytes_max, LOOKAHEAD_BYTES)
+        self.bytes_moved += reader.nbytes - moved_before
+        answer_bytes = ANSWER_HEADER_BYTES + result.nbytes - nbytes
+        self._choice.learn(answer_bytes, _stored_bytes(before, result.report()))
+        if cursor < 0:
+            self._reader = None
+            if reader.from_start:
+                self._choice.need(reader.needed_bytes, info.bytes)
         return cursor
+
+    def _reader_of(self, part: Partition, cursor: int) -> ObjectReader:
+        """Return what reads a part's object: the same for all pieces of the part."""
+        reader = self._reader
+        if cursor == 0 or reader is None or reader.name != part.object.name:
+            whole_bytes = part.object.bytes if self._choice.whole else 0
+            reader = ObjectReader(self._store, part.object.name, whole_bytes, from_start=cursor == 0)
+        self._reader = reader
+        return reader
 
 
 def scan_request(
@@ -169,17 +197,71 @@ def scan_request(
     return head + b"".join(outputs) + program + histograms
 
 
-class RangeReader:
-    """Reads ranges of one object for the engine, and counts their bytes."""
+def _stored_bytes(before: _engine.ScanReport, after: _engine.ScanReport) -> int:
+    """Return the stored bytes of the columns that a piece was made from.
 
-    def __init__(self, store: ObjectStore, name: str) -> None:
+    The engine counts what it reads ahead, or again for the rest of a chunk, as read; and the chunks that
+    zone maps rule out as looked at. Neither is what the events took.
+    """
+    return min(after["bytes_read"] - before["bytes_read"], after["bytes_total"] - before["bytes_total"])
+
+
+class ObjectReader:
+    """Reads one object for the engine: the ranges that it asks for, or all of it at once.
+
+    Several pieces of a scan may use the same: what the next one asks for again is kept.
+
+    Parameters
+    ----------
+    store, name : ObjectStore, str
+        Where the object is.
+    whole_bytes : int
+        Bytes of the object, if all of it should be read at once; else 0.
+    from_start : bool
+        Whether the scan begins at the object's start.
+    """
+
+    def __init__(self, store: ObjectStore, name: str, whole_bytes: int = 0, from_start: bool = True) -> None:
         self._store = store
-        self._name = name
+        self.name = name
+        self.from_start = from_start
         self.nbytes = 0
         """Bytes read so far."""
+        self._whole_bytes = whole_bytes
+        self._object: memoryview | None = None
+        self._asked: set[tuple[int, int]] = set()
+        self._kept: dict[tuple[int, int], bytes] = {}
+        self._kept_bytes = 0
 
-    def __call__(self, ranges: list[tuple[int, int]]) -> list[bytes]:
+    @property
+    def needed_bytes(self) -> int:
+        """Bytes that were asked for, each range once."""
+        return sum(stop - start for start, stop in self._asked)
+
+    def __call__(self, ranges: list[tuple[int, int]]) -> Sequence[bytes | memoryview]:
         """Return the bytes of each (start, stop), in the order given."""
-        wanted = [ByteRange(start, stop) for start, stop in ranges]
-        self.nbytes += sum(where.nbytes for where in wanted)
-        return self._store.read_many(self._name, wanted)
+        self._asked.update(ranges)
+        if self._whole_bytes:
+            return self._slices(ranges)
+        found = {where: self._kept.pop(where) for where in ranges if where in self._kept}
+        self._kept_bytes -= sum(map(len, found.values()))
+        missing = [where for where in ranges if where not in found]
+        if missing:
+            wanted = [ByteRange(start, stop) for start, stop in missing]
+            found.update(zip(missing, self._store.read_many(self.name, wanted), strict=True))
+            self.nbytes += sum(where.nbytes for where in wanted)
+        self._keep(found)
+        return [found[where] for where in ranges]
+
+    def _slices(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
+        if self._object is None:
+            self._object = memoryview(self._store.read(self.name, ByteRange(0, self._whole_bytes)))
+            self.nbytes += self._object.nbytes
+        return [self._object[start:stop] for start, stop in ranges]
+
+    def _keep(self, found: dict[tuple[int, int], bytes]) -> None:
+        """Keep what came last, and of what came before as much as there is room for."""
+        self._kept.update(found)
+        self._kept_bytes += sum(map(len, found.values()))
+        while self._kept_bytes > KEPT_BYTES_MAX:
+            self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))))

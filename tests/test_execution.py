@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,12 +15,12 @@ import pytest
 
 import skyhook_client
 from skyhook_casa import _engine, worker
-from skyhook_casa.errors import ClassMissing, CorruptObject, InvalidRequest, StoreError
-from skyhook_casa.execution import SAMPLE_BYTES, WORTH, Choice
+from skyhook_casa.errors import AccessDenied, ClassMissing, CorruptObject, InvalidRequest, StoreError
+from skyhook_casa.execution import DIRECTORY_BYTES, RECENT_PIECES, WHOLE, WORTH, WORTH_AGAIN, Choice
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.plan import plan
 from skyhook_casa.query import Query
-from skyhook_casa.stores import MemoryStore
+from skyhook_casa.stores import ByteRange, MemoryStore
 
 COLUMNS = ["MET_pt", "nMuon", "Muon_pt", "Muon_charge"]
 CUT = "nMuon >= 2 and any((Muon_pt > 20) & (abs(Muon_eta) < 2.4))"
@@ -72,25 +75,264 @@ def test_a_cut_starts_in_the_store_and_everything_is_read(client: skyhook_client
     assert "every event is wanted" in str(client.query("dy", COLUMNS).explain())
 
 
-def test_long_answers_turn_auto_to_reading(client: skyhook_client.Client) -> None:
-    """At the sample's size and at the share that is just too long."""
-    choice = Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store)
+# -- the choice of a place ------------------------------------------------------------------------
+STORED = 1_000_000
+"""Stored bytes of a piece, with what its directory takes."""
 
-    choice.learn(int(SAMPLE_BYTES * WORTH) + 1, SAMPLE_BYTES - 1)
+
+@pytest.fixture
+def choice(client: skyhook_client.Client) -> Choice:
+    return Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store)
+
+
+def show(choice: Choice, share: float, pieces: int = 1) -> None:
+    """Let pieces run whose answers are this part of the stored bytes."""
+    for _ in range(pieces):
+        choice.learn(int(share * STORED), STORED - DIRECTORY_BYTES)
+
+
+def test_answers_as_long_as_stored_bytes_keep_auto_in_the_store(choice: Choice) -> None:
+    show(choice, WORTH)
     assert choice.pushdown
-    choice.learn(0, 1)
+    choice.learn(int(WORTH * STORED) + 1, STORED - DIRECTORY_BYTES)
     assert not choice.pushdown
+    assert "answers are 100% of the stored bytes" in choice.reason
 
 
-def test_answers_that_are_just_short_enough_keep_auto_in_the_store(client: skyhook_client.Client) -> None:
-    choice = Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store)
-
-    choice.learn(int(SAMPLE_BYTES * WORTH), SAMPLE_BYTES)
+def test_shorter_answers_turn_auto_back(choice: Choice) -> None:
+    """They are known while reading too; a little shorter is not enough, so that nothing swings."""
+    show(choice, 2.0)
+    assert not choice.pushdown
+    show(choice, WORTH_AGAIN + 0.01, RECENT_PIECES)
+    assert not choice.pushdown
+    show(choice, 0.01)
     assert choice.pushdown
-    choice.learn(1, 0)
+
+
+def test_chunks_that_are_ruled_out_turn_auto_back(choice: Choice) -> None:
+    """Nothing is read of them but the directory; a few of them are enough, however long others were."""
+    show(choice, 2.0, 100)
+    for _ in range(RECENT_PIECES):
+        assert not choice.pushdown
+        choice.learn(300, 0)
+    assert choice.pushdown
+
+
+def test_a_thread_judges_by_what_it_met_itself(choice: Choice) -> None:
+    """It works on neighbouring parts; one that has met nothing begins where others are."""
+    show(choice, 2.0)
+    with ThreadPoolExecutor(1) as other:
+        assert not other.submit(lambda: choice.pushdown).result()
+        other.submit(show, choice, 0.01).result()
+        assert other.submit(lambda: choice.pushdown).result()
+        assert not choice.pushdown
+
+
+@pytest.mark.parametrize("execution", ["pushdown", "read"])
+def test_a_place_that_was_asked_for_stays(client: skyhook_client.Client, execution: str) -> None:
+    choice = Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store, execution)
+    for share in (2.0, 0.01):
+        show(choice, share, RECENT_PIECES)
+        assert choice.pushdown == (execution == "pushdown")
+
+
+def test_a_store_that_failed_is_not_turned_to_again(choice: Choice) -> None:
+    choice.fail(ClassMissing("no such class"))
+    show(choice, 0.01, RECENT_PIECES)
     assert not choice.pushdown
+    assert choice.reason == "pushing down failed: no such class"
 
 
+def test_a_cut_on_a_stretch_of_events_reads_there_and_pushes_elsewhere(
+    client: skyhook_client.Client, root_file: Path
+) -> None:
+    """Zone maps rule out all other objects; the whole answer is right."""
+    stretch = skyhook_client.connect(client.store, threads=1, progress=False)
+    stretch.ingest("dy2", [root_file], ["event", "MET_*", "Muon_*"], partition_bytes=65_536, chunk_events=300)
+    first = int(stretch.query("dy2", ["event"]).to_awkward()["event"][0])
+    cut, columns = f"event < {first + 2_500}", ["event", "MET_*", "Muon_*"]
+    query = stretch.query("dy2", columns, cut)
+
+    found = query.to_awkward()
+
+    assert ak.array_equal(found, stretch.query("dy2", columns, cut, execution="read").to_awkward())
+    assert 0 < query.report.partitions_pushed < query.report.partitions_planned
+    assert "of the stored bytes" in query.report.reason
+
+
+# -- ranges or whole objects ----------------------------------------------------------------------
+@pytest.mark.parametrize(("needed", "whole"), [(600, True), (599, False)])
+def test_objects_of_which_most_is_needed_are_read_as_a_whole(
+    choice: Choice, needed: int, whole: bool
+) -> None:
+    assert not choice.whole
+    choice.need(needed, 1000)
+    assert (WHOLE, choice.whole) == (0.6, whole)
+    assert ("whole objects are read" if whole else "only ranges are read") in choice.reason
+
+
+class _Counted(MemoryStore):
+    """A store that counts its reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[str, list[ByteRange]]] = []
+
+    def read_many(self, name: str, ranges: Sequence[ByteRange]) -> list[bytes]:
+        self.reads.append((name, list(ranges)))
+        return super().read_many(name, ranges)
+
+
+@pytest.fixture
+def counted(root_file: Path) -> tuple[skyhook_client.Client, _Counted]:
+    store = _Counted()
+    client = skyhook_client.connect(store, threads=1, progress=False)
+    client.ingest("dy", [root_file], ["MET_*", "Muon_*", "Jet_*"], partition_bytes=65_536, chunk_events=300)
+    return client, store
+
+
+@pytest.mark.parametrize("batch_bytes", [None, 2_000])
+def test_all_columns_take_one_read_of_each_object_but_the_first(
+    counted: tuple[skyhook_client.Client, _Counted], batch_bytes: int | None
+) -> None:
+    """However many pieces it is delivered in; the explanation says so before."""
+    client, store = counted
+    query = client.query("dy")
+    assert "whole objects are read" in str(query.explain())
+    store.reads.clear()
+
+    if batch_bytes is None:
+        query.to_awkward()
+    else:
+        assert len(list(query.batches(batch_bytes=batch_bytes))) > query.report.partitions_planned
+
+    parts = client.catalog.partitions(client.catalog.version("dy"))
+    reads = Counter(name for name, _ in store.reads)
+    first, *others = (part.object for part in parts)
+    assert reads[first.name] > 1
+    for info in others:
+        assert reads[info.name] == 1
+        assert (info.name, [ByteRange(0, info.bytes)]) in store.reads
+    assert "whole objects are read" in query.report.reason
+
+
+def test_one_column_is_read_in_ranges(counted: tuple[skyhook_client.Client, _Counted]) -> None:
+    client, _ = counted
+    query = client.query("dy", ["MET_pt"])
+    assert "only ranges are read" in str(query.explain())
+    query.to_awkward()
+    assert "only ranges are read" in query.report.reason
+    objects = sum(part.object.bytes for part in client.catalog.partitions(client.catalog.version("dy")))
+    assert query.report.bytes_moved < objects / 4
+
+
+def test_a_stream_of_small_batches_reads_no_range_twice(
+    counted: tuple[skyhook_client.Client, _Counted],
+) -> None:
+    """Each batch ends in the middle of a chunk, whose columns the next one needs again."""
+    client, store = counted
+    query = client.query("dy", ["MET_pt", "Muon_pt"])
+    store.reads.clear()
+    assert len(list(query.batches(batch_bytes=1_000))) > 10
+    read = Counter((name, where) for name, ranges in store.reads for where in ranges)
+    assert set(read.values()) == {1}
+    assert query.report.bytes_moved == sum(where.nbytes for _, where in read)
+
+
+def test_ranges_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit and one byte past it; what was used last stays."""
+    store = _Counted()
+    store.put("x", bytes(range(100)))
+    for limit, again in ((30, 0), (29, 1)):
+        monkeypatch.setattr(worker, "KEPT_BYTES_MAX", limit)
+        reader = worker.ObjectReader(store, "x")
+        for where in ((0, 10), (10, 20), (20, 30)):
+            assert list(reader([where])) == [bytes(range(*where))]
+        reads = len(store.reads)
+        reader([(20, 30)])
+        reader([(10, 20)])
+        assert len(store.reads) == reads
+        reader([(0, 10)])
+        assert len(store.reads) == reads + again
+        assert (reader.nbytes, reader.needed_bytes) == (30 + 10 * again, 30)
+
+
+# -- users who may not ----------------------------------------------------------------------------
+class _OnlyRuns(MemoryStore):
+    """A store that runs programs for a user who may not read, once `closed` is set."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        super().__init__(runs_class=True)
+
+    def read_many(self, name: str, ranges: Sequence[ByteRange]) -> list[bytes]:
+        if self.closed:
+            raise AccessDenied("may not read")
+        return super().read_many(name, ranges)
+
+    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+        data = super().read_object(name) if not self.closed else self._get(name)[0]
+        return _engine.answer(method, request, lambda start, stop: data[start:stop])
+
+
+@pytest.fixture
+def closed(root_file: Path) -> skyhook_client.Client:
+    store = _OnlyRuns()
+    client = skyhook_client.connect(store, threads=2, progress=False)
+    client.ingest("dy", [root_file], ["MET_*", "Muon_*"], partition_bytes=65_536, chunk_events=300)
+    store.closed = True
+    return client
+
+
+@pytest.mark.parametrize("cut", [None, CUT, "MET_pt >= 0"])
+def test_auto_pushes_down_what_may_not_be_read(
+    client: skyhook_client.Client, closed: skyhook_client.Client, cut: str | None
+) -> None:
+    """Although every event is wanted, or answers prove long."""
+    query = closed.query("dy", COLUMNS, cut)
+    found = query.to_awkward()
+    assert ak.array_equal(found, client.query("dy", COLUMNS, cut, execution="read").to_awkward())
+    assert query.report.partitions_pushed == query.report.partitions_planned
+    with pytest.raises(AccessDenied, match="may not read"):
+        closed.query("dy", COLUMNS, cut, execution="read").to_awkward()
+
+
+@pytest.mark.parametrize("cut", [None, CUT])
+def test_an_explanation_without_the_right_to_read_says_what_it_does_not_know(
+    closed: skyhook_client.Client, cut: str | None
+) -> None:
+    explained = closed.query("dy", COLUMNS, cut).explain()
+    assert "inside memory://" in explained.place
+    assert "an unknown part of" in str(explained)
+    assert explained.bytes_max == explained.object_bytes > 0
+    assert not explained.cut_bytes
+    with pytest.raises(AccessDenied):
+        closed.query("dy", COLUMNS, cut, execution="read").explain()
+
+
+class _Coded(MemoryStore):
+    """A store like an erasure-coded pool: the class is there, but cannot look into objects."""
+
+    def __init__(self) -> None:
+        super().__init__(runs_class=True)
+
+    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+        if method == "info":
+            return super().execute(name, method, request, reply_bytes_max)
+        raise ClassMissing("no OSD has a whole object")
+
+
+def test_an_explanation_finds_out_that_the_class_cannot_look_into_objects(root_file: Path) -> None:
+    client = skyhook_client.connect(_Coded(), threads=2, progress=False)
+    client.ingest("dy", [root_file], ["MET_*", "Muon_*"], partition_bytes=65_536)
+    explained = client.query("dy", COLUMNS, CUT).explain()
+    assert "in this process" in explained.place
+    assert "no OSD has a whole object" in explained.place
+    assert explained.bytes_max > 0
+
+
+# -- a class that fails ---------------------------------------------------------------------------
 class _BrokenClass(MemoryStore):
     """A store whose class fails after some calls."""
 
