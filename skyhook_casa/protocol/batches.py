@@ -194,5 +194,5 @@ def from_ipc(data: bytes) -> Iterator[pa.RecordBatch]:
     try:
         with pa.ipc.open_stream(data) as reader:
             yield from reader
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # a stream that was cut is an OSError
         raise ProtocolError(f"a split is no Arrow stream: {error}") from error

@@ -170,18 +170,24 @@ class BadObject(_message.Message):
     def __init__(self, name: _Optional[str] = ..., holds: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Verification(_message.Message):
-    __slots__ = ("dataset", "number", "objects", "bytes", "bad")
+    __slots__ = ("dataset", "number", "objects", "bytes", "bad", "objects_inside", "bytes_moved", "reason")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_INSIDE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MOVED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     number: int
     objects: int
     bytes: int
     bad: _containers.RepeatedCompositeFieldContainer[BadObject]
-    def __init__(self, dataset: _Optional[str] = ..., number: _Optional[int] = ..., objects: _Optional[int] = ..., bytes: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadObject, _Mapping]]] = ...) -> None: ...
+    objects_inside: int
+    bytes_moved: int
+    reason: str
+    def __init__(self, dataset: _Optional[str] = ..., number: _Optional[int] = ..., objects: _Optional[int] = ..., bytes: _Optional[int] = ..., bad: _Optional[_Iterable[_Union[BadObject, _Mapping]]] = ..., objects_inside: _Optional[int] = ..., bytes_moved: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class VerifyEvent(_message.Message):
     __slots__ = ("progress", "found")
@@ -455,7 +461,7 @@ class Report(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., partitions_planned: _Optional[int] = ..., partitions_done: _Optional[int] = ..., events_in: _Optional[int] = ..., events_out: _Optional[int] = ..., cutflow: _Optional[_Iterable[_Union[CutCount, _Mapping]]] = ..., objects_pruned: _Optional[int] = ..., chunks: _Optional[int] = ..., chunks_pruned: _Optional[int] = ..., bytes_read: _Optional[int] = ..., bytes_skipped: _Optional[int] = ..., bytes_moved: _Optional[int] = ..., partitions_pushed: _Optional[int] = ..., reason: _Optional[str] = ..., seconds: _Optional[_Mapping[str, float]] = ..., query_id: _Optional[str] = ..., splits: _Optional[int] = ..., splits_cached: _Optional[int] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("dataset", "version", "events", "partitions", "files", "layouts", "columns", "terms", "cut_bytes", "output_bytes", "object_bytes", "place")
+    __slots__ = ("dataset", "version", "events", "partitions", "files", "layouts", "columns", "terms", "cut_bytes", "output_bytes", "object_bytes", "place", "bytes_known")
     class CutBytesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -482,6 +488,7 @@ class Explanation(_message.Message):
     OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     OBJECT_BYTES_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_KNOWN_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     version: int
     events: int
@@ -494,7 +501,8 @@ class Explanation(_message.Message):
     output_bytes: _containers.ScalarMap[str, int]
     object_bytes: int
     place: str
-    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., events: _Optional[int] = ..., partitions: _Optional[int] = ..., files: _Optional[int] = ..., layouts: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., terms: _Optional[_Iterable[str]] = ..., cut_bytes: _Optional[_Mapping[str, int]] = ..., output_bytes: _Optional[_Mapping[str, int]] = ..., object_bytes: _Optional[int] = ..., place: _Optional[str] = ...) -> None: ...
+    bytes_known: bool
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., events: _Optional[int] = ..., partitions: _Optional[int] = ..., files: _Optional[int] = ..., layouts: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., terms: _Optional[_Iterable[str]] = ..., cut_bytes: _Optional[_Mapping[str, int]] = ..., output_bytes: _Optional[_Mapping[str, int]] = ..., object_bytes: _Optional[int] = ..., place: _Optional[str] = ..., bytes_known: _Optional[bool] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,458 @@
+"""What travels between client and service comes out as it went in, and strangers can speak it too."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import grpc
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyhook_casa import errors
+from skyhook_casa.batch import Batch
+from skyhook_casa.catalog import DatasetInfo, DatasetVersion, FileInfo, Job, ObjectInfo, Partition
+from skyhook_casa.compile_query import Output
+from skyhook_casa.errors import InvalidRequest, ProtocolError, ResourceExhausted, SkyhookError
+from skyhook_casa.explain import Explanation
+from skyhook_casa.gc import Garbage
+from skyhook_casa.protocol import batches as batches_module
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.batches import ROWS_FIELD, from_ipc, from_wire, to_ipc, to_wire, wire_schema
+from skyhook_casa.protocol.convert import from_message, to_message
+from skyhook_casa.protocol.errors import (
+    CODES,
+    MESSAGE_CHARS_MAX,
+    error_message,
+    from_error_message,
+    status_of,
+)
+from skyhook_casa.protocol.held import Held, Position
+from skyhook_casa.protocol.reports import from_report_message, report_message
+from skyhook_casa.report import Report
+from skyhook_casa.schema import DTYPES, Column, ListInfo
+from skyhook_casa.verify import BadObject, Verification
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# ---- the contract ------------------------------------------------------------------------------
+def test_the_modules_are_those_that_the_contract_makes(tmp_path: Path) -> None:
+    """`make protocol` was run after the last change of `delivery.proto`."""
+    pytest.importorskip("grpc_tools")
+    name = "skyhook_casa/protocol/delivery"
+    kinds = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}", *kinds, f"{name}.proto"]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"):
+        made = (tmp_path / f"{name}{ending}").read_text()
+        assert made == (ROOT / f"{name}{ending}").read_text(), f"run: make protocol ({name}{ending})"
+
+
+# ---- values as messages ------------------------------------------------------------------------
+MESSAGES: dict[type[Any], type[Any]] = {
+    DatasetVersion: pb.DatasetVersion,
+    DatasetInfo: pb.DatasetInfo,
+    Column: pb.Column,
+    ListInfo: pb.ListInfo,
+    FileInfo: pb.FileInfo,
+    BadObject: pb.BadObject,
+    Verification: pb.Verification,
+    Garbage: pb.Garbage,
+    Job: pb.IngestRun,
+    Output: pb.Output,
+    Explanation: pb.Explanation,
+}
+"""The message of each value that travels whole."""
+
+SMALL = st.integers(0, 2**31 - 1)
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    int: SMALL,
+    str: TEXTS,
+    bool: st.booleans(),
+    datetime: TIMES,
+    type(None): st.none(),
+}
+
+
+def values_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Return what makes values of a type that travels."""
+    if hint in SCALARS:
+        return SCALARS[hint]
+    arguments = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return st.one_of(map(values_of, arguments))
+    if get_origin(hint) is tuple:
+        return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
+    if get_origin(hint) is dict:
+        return st.dictionaries(*map(values_of, arguments), max_size=3)
+    hints = get_type_hints(hint)
+    return st.builds(hint, **{name: values_of(hints[name]) for name in field_names(hint)})
+
+
+def field_names(kind: type[Any]) -> set[str]:
+    if dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind) if field.init}
+    return set(kind._fields)
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+def test_a_message_has_every_field_of_its_value(kind: type[Any]) -> None:
+    """What a service leaves out would look like a default to its client."""
+    assert {field.name for field in MESSAGES[kind].DESCRIPTOR.fields} == field_names(kind)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+def test_values_come_back_from_their_messages(kind: type[Any], data: st.DataObject) -> None:
+    value = data.draw(values_of(kind))
+    sent = to_message(value, MESSAGES[kind]).SerializeToString()
+    assert from_message(MESSAGES[kind].FromString(sent), kind) == value
+
+
+def test_a_message_that_makes_no_value_is_refused() -> None:
+    @dataclasses.dataclass
+    class Strict:
+        name: str
+
+        def __post_init__(self) -> None:
+            if not self.name:
+                raise ValueError("a name is needed")
+
+    with pytest.raises(InvalidRequest, match="a Column makes no Strict: a name is needed"):
+        from_message(pb.Column(), Strict)
+
+
+COUNTS = {
+    name: st.integers(0, 2**62) for name in "events_in events_out bytes_read bytes_moved splits".split()
+}
+
+
+@settings(deadline=None)
+@given(
+    report=st.builds(
+        Report,
+        dataset=TEXTS,
+        version=SMALL,
+        cutflow=st.lists(st.tuples(TEXTS, SMALL), max_size=4),
+        seconds=st.dictionaries(TEXTS, st.floats(0, 1e9), max_size=4),
+        reason=TEXTS,
+        query_id=TEXTS,
+        **COUNTS,
+    )
+)
+def test_reports_come_back_from_their_messages(report: Report) -> None:
+    sent = report_message(report).SerializeToString()
+    assert from_report_message(pb.Report.FromString(sent)) == report
+
+
+# ---- errors ------------------------------------------------------------------------------------
+def every_error() -> Iterator[SkyhookError]:
+    for kind in errors.error_kinds().values():
+        if kind is errors.ExpressionError:
+            yield errors.ExpressionError("what is this", "nMuon >> 2", 6, 8)
+        elif kind is errors.ServiceBusy:
+            yield errors.ServiceBusy("256 queries run", 2.5)
+        else:
+            yield kind("no such thing")
+
+
+@pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.kind)
+def test_errors_come_back_from_their_messages(error: SkyhookError) -> None:
+    """With all that a program may look at, and the query that they belong to."""
+    sent = error_message(error, "q17").SerializeToString()
+    found = from_error_message(pb.Error.FromString(sent))
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    assert found.__notes__ == ["query q17"]
+    for name in ("text", "start", "stop", "retry_after_s"):
+        assert getattr(found, name, None) == getattr(error, name, None)
+
+
+def test_only_known_kinds_have_a_status() -> None:
+    assert set(CODES) <= set(errors.error_kinds())
+    assert status_of(SkyhookError("?")) is grpc.StatusCode.INTERNAL
+
+
+def test_an_error_of_an_unknown_kind_is_still_an_error() -> None:
+    """A newer service may know more kinds."""
+    found = from_error_message(pb.Error(kind="moon-phase", message="wait"))
+    assert (type(found), str(found)) == (SkyhookError, "wait")
+
+
+@pytest.mark.parametrize("start", [0, MESSAGE_CHARS_MAX - 1, MESSAGE_CHARS_MAX, 10 * MESSAGE_CHARS_MAX])
+def test_long_errors_fit_into_metadata(start: int) -> None:
+    """8 KiB is what every gRPC library takes."""
+    text = "x" * (20 * MESSAGE_CHARS_MAX)
+    for error in (InvalidRequest(text), errors.ExpressionError("wrong", text, start, len(text))):
+        message = error_message(error, "q")
+        assert message.ByteSize() < 2 * MESSAGE_CHARS_MAX + 100
+        assert str(from_error_message(message))
+
+
+# ---- what a client holds -----------------------------------------------------------------------
+PARTS, STEPS = 6, 3
+"""The model has six partitions of three steps each; the cursor of step n is n, and 0 the beginning."""
+
+
+def parts(numbers: Sequence[int] = range(PARTS)) -> list[Partition]:
+    info, file = ObjectInfo("", 0, 0, 0, 0), FileInfo("", "", "", 0, 0)
+    return [Partition(number, 0, 1, info, file, 0, 1) for number in numbers]
+
+
+@dataclasses.dataclass
+class Model:
+    """What is held, piece by piece."""
+
+    steps: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    events: int = 0
+
+    def position(self, part: int) -> int | None:
+        """Return the first step of a partition that is not held."""
+        return next((step for step in range(STEPS) if (part, step) not in self.steps), None)
+
+    def missing(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
+        return [(part, step) for part in numbers if (step := self.position(part)) is not None]
+
+    def whole(self) -> list[tuple[int, int]]:
+        """Return the longest ranges of whole partitions."""
+        ranges: list[tuple[int, int]] = []
+        for part in range(PARTS):
+            if self.position(part) is not None:
+                continue
+            if ranges and ranges[-1][1] == part:
+                ranges[-1] = (ranges[-1][0], part + 1)
+            else:
+                ranges.append((part, part + 1))
+        return ranges
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[Model, list[Held]]:
+    """Splits of some answer in the order of their announcement, each as what it covers."""
+    model, splits = Model(), []
+    for _ in range(draw(st.integers(0, 12))):
+        missing = model.missing(range(PARTS))
+        if not missing:
+            break
+        part, step = draw(st.sampled_from(missing))
+        first = Position(part, step, draw(st.booleans()), draw(st.booleans())) if step else Position(part)
+        at = (part, step)
+        for _ in range(draw(st.integers(1, 2 * STEPS))):
+            model.steps.add(at)
+            at = (at[0], at[1] + 1) if at[1] + 1 < STEPS else (at[0] + 1, 0)
+            # A split goes on only into partitions that nobody has begun.
+            if at[0] == PARTS or (at[1] == 0 and model.position(at[0]) != 0):
+                break
+        events = draw(st.integers(0, 100))
+        model.events += events
+        split = Held()
+        if at[1]:
+            end = Position(at[0], at[1], draw(st.booleans()), draw(st.booleans()))
+            split.add(first, end, at[0] + 1, events)
+        else:
+            split.add(first, None, at[0], events)
+        splits.append(split)
+    return model, splits
+
+
+@settings(deadline=None)
+@given(answers(), st.sets(st.integers(0, PARTS - 1)), st.booleans())
+def test_what_splits_cover_adds_up_to_what_is_held(
+    answer: tuple[Model, list[Held]], planned: set[int], resumes: bool
+) -> None:
+    """For any order of the splits, and if the client comes back after each of them."""
+    model, splits = answer
+    held = Held()
+    for split in splits:
+        held.merge(pb.Held.FromString(split.to_message().SerializeToString()))
+        if resumes:
+            held = Held.from_message(pb.Held.FromString(held.to_message().SerializeToString()))
+    numbers = sorted(planned)
+    found = [(part.index, at.cursor) for part, at in held.missing(parts(numbers))]
+    assert found == model.missing(numbers)
+    assert [(one.first, one.stop) for one in held.to_message().whole] == model.whole()
+    assert held.events_out == model.events
+
+
+def test_a_position_keeps_what_is_known_of_the_part_before_it() -> None:
+    held = Held()
+    at = Position(2, 7 << 32 | 5, pruned=False, pushed=True)
+    held.add(Position(0), at, 3, 10)
+    again = Held.from_message(held.to_message())
+    assert [where for _, where in again.missing(parts([2]))] == [at]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.Held(whole=[pb.PartitionRange(first=3, stop=3)]),
+        pb.Held(whole=[pb.PartitionRange(first=4, stop=3)]),
+        pb.Held(events_out=-1),
+    ],
+)
+def test_what_nobody_can_hold_is_refused(message: pb.Held) -> None:
+    with pytest.raises(InvalidRequest):
+        Held.from_message(message)
+
+
+# ---- batches -----------------------------------------------------------------------------------
+@st.composite
+def made_batches(draw: st.DrawFn) -> Batch:
+    """Any columns on any axes, in any order: bit patterns, missing values, no events at all."""
+    axes = draw(st.lists(st.sampled_from([None, 0, 1, 2]), min_size=1, max_size=6))
+    events = draw(st.integers(0, 5))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    lists = {axis: draw(st.sampled_from([None, "Muon", "c0", "#event"])) for axis in {0, 1, 2}}
+    offsets = {axis: np.cumsum([0, *random.integers(0, 4, events)], dtype=np.int64) for axis in {0, 1, 2}}
+    outputs, values, valid = [], [], []
+    for number, axis in enumerate(axes):
+        dtype = draw(st.sampled_from(DTYPES))
+        optional, title = draw(st.booleans()), draw(st.sampled_from(["", "p_T in GeV"]))
+        name = None if axis is None else lists[axis]
+        outputs.append(Output(f"c{number}", dtype, axis, name, optional=optional, title=title))
+        count = events if axis is None else int(offsets[axis][-1])
+        raw = random.bytes(count * np.dtype(dtype).itemsize)
+        bits = np.frombuffer(raw, np.uint8) % 2 == 1 if dtype == "bool" else np.frombuffer(raw, dtype)
+        values.append(bits)
+        valid.append(random.integers(0, 2, count).astype(bool) if optional else None)
+    rows = random.integers(0, 2**62, events) if draw(st.booleans()) else None
+    shared = [None if axis is None else offsets[axis] for axis in axes]
+    return Batch(tuple(outputs), events, values, shared, valid, rows)
+
+
+def same(found: Batch, made: Batch) -> bool:
+    """Return whether two batches have the same bits wherever there is a value."""
+    for number, output in enumerate(made.outputs):
+        there = made.valid[number]
+        there = np.ones(len(made.values[number]), bool) if there is None else there
+        got = found.valid[number]
+        if not np.array_equal(np.ones(len(there), bool) if got is None else got, there):
+            return False
+        values = found.values[number]
+        if values.dtype != output.dtype or values[there].tobytes() != made.values[number][there].tobytes():
+            return False
+        one, other = found.offsets[number], made.offsets[number]
+        if (one is None) != (other is None) or (other is not None and not np.array_equal(one, other)):
+            return False
+    if (found.rows is None) != (made.rows is None):
+        return False
+    return made.rows is None or found.rows.tobytes() == made.rows.tobytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(made_batches())
+def test_batches_come_back_bit_by_bit(batch: Batch) -> None:
+    has_rows = batch.rows is not None
+    schema = wire_schema(batch.outputs, has_rows)
+    (sent,) = from_ipc(to_ipc([to_wire(batch, schema)], schema))
+    assert same(from_wire(sent, batch.outputs, has_rows), batch)
+
+
+@settings(deadline=None)
+@given(made_batches(), st.data())
+def test_pieces_of_a_batch_come_back_bit_by_bit(batch: Batch, data: st.DataObject) -> None:
+    """Cut before it travels or after that."""
+    start = data.draw(st.integers(0, batch.events))
+    stop = data.draw(st.integers(start, batch.events))
+    has_rows = batch.rows is not None
+    schema = wire_schema(batch.outputs, has_rows)
+    piece = batch.slice(start, stop)
+    assert same(from_wire(to_wire(piece, schema), batch.outputs, has_rows), piece)
+    after = to_wire(batch, schema).slice(start, stop - start)
+    assert same(from_wire(after, batch.outputs, has_rows), piece)
+
+
+@settings(deadline=None)
+@given(made_batches())
+def test_fields_have_different_names(batch: Batch) -> None:
+    names = wire_schema(batch.outputs, batch.rows is not None).names
+    assert len(set(names)) == len(names)
+
+
+JETS = (
+    Output("MET_pt", "float32", None),
+    Output("Jet_pt", "float32", 0, "Jet", collection=True),
+    Output("Jet_id", "uint8", 0, "Jet", collection=True, optional=True),
+)
+
+
+def jets() -> Batch:
+    offsets = np.array([0, 2, 2, 3])
+    values = [np.arange(3, dtype=np.float32), np.arange(3, dtype=np.float32), np.arange(3, dtype=np.uint8)]
+    return Batch(JETS, 3, values, [None, offsets, offsets], [None, None, np.array([True, False, True])])
+
+
+def test_a_batch_has_the_form_that_is_documented() -> None:
+    schema = wire_schema(JETS, rows=True)
+    element = pa.struct([pa.field("Jet_pt", pa.float32(), False), pa.field("Jet_id", pa.uint8(), True)])
+    assert schema == pa.schema(
+        [
+            pa.field("MET_pt", pa.float32(), False),
+            pa.field("Jet", pa.list_(pa.field("item", element, False)), False),
+            pa.field(ROWS_FIELD, pa.int64(), False),
+        ]
+    )
+    batch = to_wire(jets(), wire_schema(JETS))
+    assert batch.column("Jet").to_pylist() == [
+        [{"Jet_pt": 0.0, "Jet_id": 0}, {"Jet_pt": 1.0, "Jet_id": None}],
+        [],
+        [{"Jet_pt": 2.0, "Jet_id": 2}],
+    ]
+
+
+def test_a_batch_of_other_fields_is_refused() -> None:
+    batch = to_wire(jets(), wire_schema(JETS))
+    with pytest.raises(ProtocolError, match=r"\['MET_pt', 'Jet'\], not \['MET_pt'\] as announced"):
+        from_wire(batch, JETS[:1])
+
+
+@pytest.mark.parametrize("offsets", [[0, 2, 1, 3], [0, 2, 2, 9], [-1, 2, 2, 3]])
+def test_lists_that_do_not_fit_are_refused(offsets: list[int]) -> None:
+    """Else arrays would be read beyond their ends."""
+    schema = wire_schema(JETS)
+    good, bad = (np.array(numbers, np.int32).tobytes() for numbers in ([0, 2, 2, 3], offsets))
+    data = to_ipc([to_wire(jets(), schema)], schema)
+    assert data.count(good) == 1
+    (batch,) = from_ipc(data.replace(good, bad))
+    with pytest.raises(ProtocolError):
+        from_wire(batch, JETS)
+
+
+@pytest.mark.parametrize(("most", "fits"), [(3, True), (2, False)])
+def test_an_axis_has_a_most_elements(most: int, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "ELEMENTS_MAX", most)
+    if fits:
+        assert to_wire(jets(), wire_schema(JETS)).num_rows == 3
+        return
+    with pytest.raises(ResourceExhausted, match="Jet has 3 elements; 2 go into a batch"):
+        to_wire(jets(), wire_schema(JETS))
+
+
+def test_a_stream_that_was_cut_gives_whole_batches_or_an_error() -> None:
+    """At any byte. Where it is cut between two batches, the number of events tells."""
+    schema = wire_schema(JETS)
+    whole = to_wire(jets(), schema)
+    data = to_ipc([whole, whole], schema)
+    refused = 0
+    for stop in range(len(data)):
+        try:
+            found = list(from_ipc(data[:stop]))
+        except ProtocolError:
+            refused += 1
+        else:
+            assert all(batch.equals(whole) for batch in found)
+            assert len(found) <= 2
+    assert refused > len(data) // 2
