@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from .errors import AccessDenied, InvalidRequest, RequestLost, StoreError
-from .plan import Plan
 from .stores import ObjectStore
+from .work import Computation
 
 EXECUTIONS: Final = ("auto", "pushdown", "read")
 """What a caller may ask for."""
@@ -47,7 +47,7 @@ class Choice:
 
     Parameters
     ----------
-    plan : Plan
+    plan : Computation
         What is asked.
     store : ObjectStore
         Where the objects are.
@@ -63,7 +63,7 @@ class Choice:
     """
 
     def __init__(
-        self, plan: Plan, store: ObjectStore, execution: str = "auto", delivers: bool = True
+        self, plan: Computation, store: ObjectStore, execution: str = "auto", delivers: bool = True
     ) -> None:
         if execution not in EXECUTIONS:
             raise InvalidRequest(f"execution is {execution!r}; one of {', '.join(EXECUTIONS)} is needed")
@@ -77,7 +77,7 @@ class Choice:
         self._alone = threading.Lock()
         self._came_back = False
         self._losses = 0
-        self._needed: float | None = None
+        self._needed_bytes = self._object_bytes = 0
         self._recent = _Recent()
         self._push, self._why = self._first(plan, store, execution, delivers)
 
@@ -89,17 +89,22 @@ class Choice:
 
     @property
     def whole(self) -> bool:
-        """Whether an object that is read should be read as a whole."""
-        return self._needed is not None and self._needed >= WHOLE
+        """Whether this thread's next object, if it is read, should be read as a whole."""
+        needed = self._recent.needed
+        return (self._needed if needed is None else needed) >= WHOLE
 
     @property
     def reason(self) -> str:
-        """Why pieces run where they run, and how objects are read: what decided last."""
-        if self._needed is None:
+        """Why pieces run where they run: what decided last; and how the objects that are read are read."""
+        if not self._object_bytes:
             return self._why
-        how = "whole objects are" if self.whole else "only ranges are"
+        how = "whole objects are" if self._needed >= WHOLE else "only ranges are"
         read = f"{how} read, as {self._needed:.0%} of their bytes are needed"
         return f"{self._why}; {read}" if self._why else read
+
+    @property
+    def _needed(self) -> float:
+        return self._needed_bytes / self._object_bytes if self._object_bytes else 0.0
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
@@ -151,7 +156,10 @@ class Choice:
 
     def need(self, needed_bytes: int, object_bytes: int) -> None:
         """Note how much of an object, or of several, is needed."""
-        self._needed = min(1.0, needed_bytes / object_bytes)
+        self._recent.needed = needed_bytes / object_bytes
+        with self._lock:
+            self._needed_bytes += needed_bytes
+            self._object_bytes += object_bytes
 
     def fail(self, error: StoreError) -> None:
         """Read from now on, because pushing down failed.
@@ -187,14 +195,14 @@ class Choice:
             self._why = "the objects may not be read"
 
     @staticmethod
-    def _first(plan: Plan, store: ObjectStore, execution: str, delivers: bool) -> tuple[bool, str]:
+    def _first(plan: Computation, store: ObjectStore, execution: str, delivers: bool) -> tuple[bool, str]:
         if not store.pushes_down:
             return False, ""
         if execution != "auto":
             return execution == "pushdown", "as asked"
         if not delivers or not plan.outputs:
             return True, "only counts and bins leave the store"
-        if not plan.terms and not plan.query.objects:
+        if not plan.terms and not plan.thins:
             return False, "every event is wanted, and its columns are shorter as they are stored"
         return True, "the cut may keep few events; read from when answers prove long"
 
@@ -207,3 +215,5 @@ class _Recent(threading.local):
         """Where the next one should run; None as long as nothing was decided here."""
         self.pieces: deque[tuple[int, int]] = deque(maxlen=RECENT_PIECES)
         """Bytes of the answer, and those that reading would move."""
+        self.needed: float | None = None
+        """Part of the bytes of the last object that was read."""

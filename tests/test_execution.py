@@ -85,6 +85,10 @@ def choice(client: skyhook_client.Client) -> Choice:
     return Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store)
 
 
+def pushes(choice: Choice) -> bool:
+    return choice.pushdown
+
+
 def show(choice: Choice, share: float, pieces: int = 1) -> None:
     """Let pieces run whose answers are this part of the stored bytes."""
     for _ in range(pieces):
@@ -93,39 +97,39 @@ def show(choice: Choice, share: float, pieces: int = 1) -> None:
 
 def test_answers_as_long_as_stored_bytes_keep_auto_in_the_store(choice: Choice) -> None:
     show(choice, WORTH)
-    assert choice.pushdown
+    assert pushes(choice)
     choice.learn(int(WORTH * STORED) + 1, STORED - DIRECTORY_BYTES)
-    assert not choice.pushdown
+    assert not pushes(choice)
     assert "answers are 100% of the stored bytes" in choice.reason
 
 
 def test_shorter_answers_turn_auto_back(choice: Choice) -> None:
     """They are known while reading too; a little shorter is not enough, so that nothing swings."""
     show(choice, 2.0)
-    assert not choice.pushdown
+    assert not pushes(choice)
     show(choice, WORTH_AGAIN + 0.01, RECENT_PIECES)
-    assert not choice.pushdown
+    assert not pushes(choice)
     show(choice, 0.01)
-    assert choice.pushdown
+    assert pushes(choice)
 
 
 def test_chunks_that_are_ruled_out_turn_auto_back(choice: Choice) -> None:
     """Nothing is read of them but the directory; a few of them are enough, however long others were."""
     show(choice, 2.0, 100)
     for _ in range(RECENT_PIECES):
-        assert not choice.pushdown
+        assert not pushes(choice)
         choice.learn(300, 0)
-    assert choice.pushdown
+    assert pushes(choice)
 
 
 def test_a_thread_judges_by_what_it_met_itself(choice: Choice) -> None:
     """It works on neighbouring parts; one that has met nothing begins where others are."""
     show(choice, 2.0)
     with ThreadPoolExecutor(1) as other:
-        assert not other.submit(lambda: choice.pushdown).result()
+        assert not other.submit(pushes, choice).result()
         other.submit(show, choice, 0.01).result()
-        assert other.submit(lambda: choice.pushdown).result()
-        assert not choice.pushdown
+        assert other.submit(pushes, choice).result()
+        assert not pushes(choice)
 
 
 @pytest.mark.parametrize("execution", ["pushdown", "read"])
@@ -133,13 +137,13 @@ def test_a_place_that_was_asked_for_stays(client: skyhook_client.Client, executi
     choice = Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store, execution)
     for share in (2.0, 0.01):
         show(choice, share, RECENT_PIECES)
-        assert choice.pushdown == (execution == "pushdown")
+        assert pushes(choice) == (execution == "pushdown")
 
 
 def test_a_store_that_failed_is_not_turned_to_again(choice: Choice) -> None:
     choice.fail(ClassMissing("no such class"))
     show(choice, 0.01, RECENT_PIECES)
-    assert not choice.pushdown
+    assert not pushes(choice)
     assert choice.reason == "pushing down failed: no such class"
 
 
@@ -169,6 +173,16 @@ def test_objects_of_which_most_is_needed_are_read_as_a_whole(
     choice.need(needed, 1000)
     assert (WHOLE, choice.whole) == (0.6, whole)
     assert ("whole objects are read" if whole else "only ranges are read") in choice.reason
+
+
+def test_a_thread_reads_as_its_last_object_was_needed(choice: Choice) -> None:
+    choice.need(900, 1000)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(lambda: choice.whole).result()
+        other.submit(choice.need, 0, 1000).result()
+        assert not other.submit(lambda: choice.whole).result()
+    assert choice.whole
+    assert "as 45% of their bytes are needed" in choice.reason
 
 
 class _Counted(MemoryStore):

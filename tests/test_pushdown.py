@@ -286,6 +286,45 @@ def test_lists_that_do_not_match_give_the_same_error(place: Place, tmp_path: Pat
     assert_equal_answers(query, embedded.query("x", "w", define={"w": "u + v"}))
 
 
+# -- explanations, and users and pools that do not allow all ---------------------------------------
+@pytest.mark.parametrize("cut", ["MET_pt > 60", "MET_pt >= 0", None])
+def test_a_key_that_only_allows_scans_is_enough(
+    ceph: Cluster, embedded: Client, nano_file: Path, tmp_path: Path, cut: str | None
+) -> None:
+    """All answers come from inside then, also those that would rather be read; and it is explained."""
+    url = rados_url(ceph, tmp_path)
+    skyhook_casa.connect(url).ingest("dy", nano_file, partition_bytes=256 * 1024, chunk_events=64, workers=1)
+    query = skyhook_casa.connect(f"{url}&user=client.analyst").query("dy", ["event", "Jet_pt"], cut)
+
+    explained = query.explain()
+
+    assert explained.place.startswith("inside rados://")
+    assert "an unknown part of" in str(explained)
+    assert explained.object_bytes == embedded.query("dy", ["event"]).explain().object_bytes
+    assert_equal_answers(query, embedded.query("dy", ["event", "Jet_pt"], cut))
+    assert query.report.partitions_pushed == query.report.partitions_planned
+
+
+def test_an_erasure_coded_pool_is_read_and_that_is_explained(
+    ceph: Cluster, embedded: Client, nano_file: Path, tmp_path: Path
+) -> None:
+    """Its OSDs have the class, but none of them has a whole object."""
+    pool = ceph.add_pool(f"coded-{uuid.uuid4().hex[:8]}", 3, erasure=True)
+    client = skyhook_casa.connect(f"{pool}&catalog={catalog(tmp_path)}", threads=2)
+    client.ingest("dy", nano_file, partition_bytes=256 * 1024, chunk_events=64, workers=1)
+    query = client.query("dy", ["event", "Jet_pt"], "MET_pt > 60")
+
+    explained, expected = query.explain(), embedded.query("dy", ["event", "Jet_pt"], "MET_pt > 60")
+
+    assert explained.place.startswith("in this process, on rados://")
+    assert "erasure-coded" in explained.place
+    assert explained.cut_bytes == expected.explain().cut_bytes
+    assert_equal_answers(query, expected)
+    assert "erasure-coded" in query.report.reason
+    with pytest.raises(StoreError, match="erasure-coded"):
+        client.query("dy", ["event"], "MET_pt > 60", execution="pushdown").explain()
+
+
 # -- random tables and expressions ----------------------------------------------------------------
 @pytest.fixture(scope="module")
 def pool(ceph: Cluster) -> ObjectStore:
