@@ -71,3 +71,26 @@ def encode_histograms(histograms: Sequence[Histogram]) -> bytes:
             parts.append(struct.pack("<iIII", axis.output, axis.bins, not axis.regular, 0))
             parts.append(struct.pack(f"<{len(axis.edges)}d", *axis.edges))
     return b"".join(parts)
+
+
+def count_histograms(description: bytes) -> int:
+    """Return how many histograms `encode_histograms` described.
+
+    Raises
+    ------
+    InvalidRequest
+        If the description ends in the middle of one.
+    """
+    at, count = 0, 0
+    try:
+        while at < len(description):
+            _, axes = struct.unpack_from("<iI", description, at)
+            at, count = at + 8, count + 1
+            for _ in range(axes):
+                _, bins, variable, _ = struct.unpack_from("<iIII", description, at)
+                at += 16 + 8 * (bins + 1 if variable else 2)
+    except struct.error:
+        raise InvalidRequest(f"the description of histogram {count} ends too early") from None
+    if at != len(description):
+        raise InvalidRequest(f"the description of histogram {count} ends too early")
+    return count

@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     turn_s: float = Field(
         0.25, gt=0, le=60, description="Seconds that a task may work before another query gets its turn."
     )
+    hang_s: float = Field(
+        60.0, gt=0, description="Seconds after which a piece of a query is also given to another worker."
+    )
     ticket_s: float = Field(
         300.0, gt=0, description="Seconds after which a piece that nobody fetched is dropped."
     )

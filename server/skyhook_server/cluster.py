@@ -1,0 +1,276 @@
+"""The Dask workers that run splits: threads of this process, or a cluster by its address."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from skyhook_casa.errors import ServiceBusy, SkyhookError, StoreError
+from skyhook_casa.split import Split
+from skyhook_casa.stores import ObjectStore
+
+from .dask_worker import SWEEP_S, WORKER, places, run_task
+from .logs import get_logger
+from .place import Made, Place
+from .shelf import Shelf
+
+if TYPE_CHECKING:
+    from .flight import Relay
+    from .settings import Settings
+
+ALLOWED_DEATHS: Final = 3
+"""Workers that may die at a split before it is given up."""
+POLL_S: Final = 1.0
+"""How often the size of a cluster is asked for."""
+THREADS_WITHOUT_WORKERS: Final = 4
+"""Splits that are given to a cluster without workers, so that an adaptive one gets some."""
+LOOPBACK: Final = "127.0.0.1:0"
+"""Where the workers of this process show what they do: they cannot be told to show nothing."""
+REMOTE_THREADS: Final = 4
+"""Least threads where the storage computes: they mostly wait."""
+
+_log = get_logger(__name__)
+
+
+class Cluster:
+    """Runs splits on Dask workers, and frees their answers. Belongs to one event loop.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where the workers are, and how many.
+    store : ObjectStore
+        Where the objects are; workers in other processes open it by its URL.
+    shelf : Shelf
+        Where answers that are made in this process wait.
+    relay : Relay
+        Connections to workers in other processes.
+    threads : int
+        Threads of the workers in this process.
+    """
+
+    def __init__(
+        self, settings: Settings, store: ObjectStore, shelf: Shelf, relay: Relay, threads: int
+    ) -> None:
+        self.place = Place(shelf)
+        self.place.add_store(store)
+        self._settings = settings
+        self._store = store
+        self._relay = relay
+        self._key = uuid.uuid4().hex
+        self._numbers = itertools.count()
+        self._cancelled: set[str] = set()
+        self._executor = ThreadPoolExecutor(threads, "split")
+        self._client: Any = None
+        self._cluster: Any = None
+        self._own_threads = threads
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connecting = asyncio.Lock()
+        self.locations: dict[bytes, str] = {}
+        """Where the splits are that workers in other processes hold, by their tickets."""
+        self.threads = threads
+        """Of all workers together."""
+        self.workers = 1
+        """Processes."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers are threads of this process."""
+        return self._settings.dask == "local"
+
+    async def start(self) -> None:
+        """Connect to the workers.
+
+        Raises
+        ------
+        StoreError
+            If there is no scheduler at the address.
+        """
+        places[self._key] = self.place
+        if self.is_local:
+            from distributed import LocalCluster
+
+            self._cluster = await LocalCluster(
+                n_workers=1,
+                threads_per_worker=self._own_threads,
+                processes=False,
+                asynchronous=True,
+                dashboard_address=LOOPBACK,
+                worker_dashboard_address=LOOPBACK,
+                protocol="inproc://",
+                memory_limit=0,
+            )
+        await self._connect()
+        if not self.is_local:
+            self._tasks.append(asyncio.create_task(self._watch()))
+        self._tasks.append(asyncio.create_task(self._sweep()))
+
+    async def close(self) -> None:
+        """Leave the workers; those of this process end."""
+        for task in self._tasks:
+            task.cancel()
+        if self._client is not None:
+            await self._client.close()
+        if self._cluster is not None:
+            await self._cluster.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        places.pop(self._key, None)
+
+    async def run(self, split: Split, histograms: int, delivers: bool, alone: bool = False) -> Made:
+        """Run a split.
+
+        Parameters
+        ----------
+        histograms : int
+            How many it fills.
+        delivers : bool
+            Whether its events are wanted.
+        alone : bool
+            Whether it is the only one of a small query: then it goes without a task.
+
+        Raises
+        ------
+        SkyhookError
+            What the split raised; StoreError if its workers died, ServiceBusy if there are none.
+        """
+        if alone:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, self._run_here, split, histograms, delivers)
+        key = self._key if self.is_local else WORKER
+        arguments = (key, split.encode(), self._store.url, histograms, delivers)
+        try:
+            made = await self._run_task(split.query_id, arguments)
+        except SkyhookError:
+            raise
+        except Exception as error:
+            raise self._explained(error) from error
+        if made.location:
+            self.locations[made.ticket] = made.location
+        return made
+
+    def cancel(self, query_id: str) -> None:
+        """End the splits of a query that run in this process, at the end of their partition."""
+        self._cancelled.add(query_id)
+
+    def forget(self, query_id: str) -> None:
+        """Forget a query: none of its splits runs any more."""
+        self._cancelled.discard(query_id)
+        self.place.forget(query_id)
+
+    def is_cancelled(self, query_id: str) -> bool:
+        """Return whether a query was cancelled."""
+        return query_id in self._cancelled
+
+    async def release(self, made: Iterable[Made]) -> None:
+        """Free answers, wherever they are."""
+        by_place: dict[str, list[bytes]] = defaultdict(list)
+        for one in made:
+            if one.ticket:
+                self.locations.pop(one.ticket, None)
+                by_place[one.location].append(one.ticket)
+        self.place.shelf.drop(by_place.pop("", ()))
+        loop = asyncio.get_running_loop()
+        for location, tickets in by_place.items():
+            try:
+                await loop.run_in_executor(self._executor, self._relay.drop, location, tickets)
+            except OSError as error:  # the errors of Arrow Flight are
+                _log.warning("worker_lost", location=location, splits=len(tickets), error=str(error))
+
+    # -- tasks ------------------------------------------------------------------------------
+    def _run_here(self, split: Split, histograms: int, delivers: bool) -> Made:
+        query_id = split.query_id
+        cancelled = self._cancelled.__contains__
+        return self.place.run(split, self._store.url, histograms, delivers, lambda: cancelled(query_id))
+
+    async def _run_task(self, query_id: str, arguments: tuple[Any, ...]) -> Made:
+        futures = [self._submit(query_id, arguments)]
+        waiting = [asyncio.ensure_future(futures[0].result())]
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    waiting, timeout=self._settings.hang_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    made: Made = done.pop().result()
+                    return made
+                twin = await self._twin(futures, query_id, arguments)
+                if twin is not None:
+                    futures.append(twin)
+                    waiting.append(asyncio.ensure_future(twin.result()))
+        finally:
+            for one in waiting:
+                one.cancel()
+            for future in futures:
+                future.release()
+
+    def _submit(self, query_id: str, arguments: tuple[Any, ...], **options: Any) -> Any:
+        if self._client is None or self._client.status != "running":
+            raise ServiceBusy(f"the Dask cluster at {self._settings.dask} is away", retry_after_s=2.0)
+        key = f"skyhook-{query_id}-{next(self._numbers)}"
+        return self._client.submit(run_task, *arguments, key=key, pure=False, **options)
+
+    async def _twin(self, futures: list[Any], query_id: str, arguments: tuple[Any, ...]) -> Any:
+        """Give a split that does not come back to another worker too; None if there is none."""
+        at_work = await self._client.processing()
+        keys = {future.key for future in futures}
+        busy = {worker for worker, found in at_work.items() if keys & {str(key) for key in found}}
+        others = sorted(set(at_work) - busy)
+        if not busy or not others:
+            return None
+        _log.warning("split_hangs", query_id=query_id, workers=sorted(busy), others=len(others))
+        return self._submit(query_id, arguments, workers=others, allow_other_workers=False)
+
+    def _explained(self, error: Exception) -> SkyhookError:
+        """Return what a failure of Dask means."""
+        from distributed import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            return StoreError(f"a part of the query ended {ALLOWED_DEATHS} workers that ran it: {error}")
+        if self._client.status != "running":
+            return ServiceBusy(f"the Dask cluster at {self._settings.dask} went away", retry_after_s=2.0)
+        return StoreError(f"a part of the query failed on a worker: {type(error).__name__}: {error}")
+
+    # -- the cluster ------------------------------------------------------------------------
+    async def _connect(self) -> None:
+        from distributed import Client
+
+        address = self._cluster if self.is_local else self._settings.dask
+        try:
+            self._client = await Client(address, asynchronous=True, set_as_default=False)
+        except (OSError, TimeoutError) as error:
+            raise StoreError(f"there is no Dask scheduler at {self._settings.dask}: {error}") from error
+        if not self.is_local:
+            from .dask_plugin import SplitPlugin
+
+            plugin = SplitPlugin(self._settings.worker_flight_host, self._settings.ticket_s)
+            await self._client.register_plugin(plugin)
+            await self._count()
+
+    async def _watch(self) -> None:
+        """Follow the size of the cluster, and find it again when it was lost."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                if self._client.status != "running":
+                    self.threads = self.workers = 0
+                    await self._connect()
+                    _log.info("cluster_found", address=self._settings.dask)
+                await self._count()
+            except (OSError, TimeoutError) as error:
+                _log.warning("cluster_lost", address=self._settings.dask, error=str(error))
+
+    async def _count(self) -> None:
+        threads = await self._client.nthreads()
+        self.workers, self.threads = len(threads), sum(threads.values())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            dropped = self.place.shelf.sweep()
+            if dropped:
+                _log.warning("splits_dropped", splits=dropped, why="nobody fetched them in time")

@@ -1,0 +1,245 @@
+"""The calls of the control plane about datasets and queries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from skyhook_casa import __version__
+from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
+from skyhook_casa.explain import explain
+from skyhook_casa.gc import GRACE_S, collect_garbage
+from skyhook_casa.protocol import PROTOCOL_VERSION, QUERY_KEY
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.convert import to_message
+from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryServicer
+from skyhook_casa.verify import verify
+
+from .callers import caller
+from .errors import abort_with
+from .logs import bound, get_logger
+from .plans import Prepared
+from .query_run import QueryRun, plan_message
+
+if TYPE_CHECKING:
+    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion
+
+    from .engine import Engine
+
+PIECE_BYTES: Final = 1 << 20
+"""How large the pieces are in which a tree travels."""
+
+T = TypeVar("T")
+_log = get_logger(__name__)
+
+
+class Delivery(DeliveryServicer):
+    """Answers the calls of `Delivery` in ``delivery.proto``.
+
+    Parameters
+    ----------
+    engine : Engine
+        What runs queries.
+    flight_port : int
+        Where the data plane is.
+    flight_location : str
+        The same as a whole location, if the service is told under which name it is reached.
+    """
+
+    def __init__(self, engine: Engine, flight_port: int, flight_location: str = "") -> None:
+        self._engine = engine
+        self._flight_port = flight_port
+        self._flight_location = flight_location
+
+    # -- datasets -----------------------------------------------------------------------------
+    async def Hello(self, request: pb.HelloRequest, context: Any) -> pb.HelloReply:
+        """Say what is spoken here, and where the data plane is."""
+        return pb.HelloReply(
+            server=__version__,
+            protocols=[PROTOCOL_VERSION],
+            flight_port=self._flight_port,
+            flight_location=self._flight_location,
+            store=self._engine.store_name,
+        )
+
+    async def ListDatasets(
+        self, request: pb.ListDatasetsRequest, context: Any
+    ) -> AsyncIterator[pb.DatasetInfo]:
+        """Give the latest version of each dataset."""
+        none: list[DatasetInfo] = []
+        for one in await self._look(context, lambda catalog: catalog.datasets(), none):
+            yield to_message(one, pb.DatasetInfo)
+
+    async def GetVersion(self, request: pb.DatasetRequest, context: Any) -> pb.DatasetVersion:
+        """Give one version."""
+        found = await self._look(context, lambda catalog: _version(catalog, request))
+        return to_message(found, pb.DatasetVersion)
+
+    async def ListVersions(
+        self, request: pb.DatasetRequest, context: Any
+    ) -> AsyncIterator[pb.DatasetVersion]:
+        """Give all versions of a dataset, newest first."""
+        for one in await self._look(context, lambda catalog: catalog.versions(request.dataset)):
+            yield to_message(one, pb.DatasetVersion)
+
+    async def ListColumns(self, request: pb.ColumnsRequest, context: Any) -> AsyncIterator[pb.Column]:
+        """Give the columns of a version in file order."""
+        pattern = request.pattern if request.HasField("pattern") else None
+        found = await self._look(
+            context, lambda catalog: catalog.columns(_version(catalog, request), pattern)
+        )
+        for one in found:
+            yield to_message(one, pb.Column)
+
+    async def ListLists(self, request: pb.DatasetRequest, context: Any) -> AsyncIterator[pb.ListInfo]:
+        """Give the jagged axes of a version."""
+        for one in await self._look(context, lambda catalog: catalog.lists(_version(catalog, request))):
+            yield to_message(one, pb.ListInfo)
+
+    async def ListFiles(self, request: pb.DatasetRequest, context: Any) -> AsyncIterator[pb.FileInfo]:
+        """Give the ROOT files that the events came from."""
+        for one in await self._look(context, lambda catalog: catalog.files(_version(catalog, request))):
+            yield to_message(one, pb.FileInfo)
+
+    async def ReadTree(self, request: pb.TreeRequest, context: Any) -> AsyncIterator[pb.TreePiece]:
+        """Give the trees that travel with the files, one after the other."""
+        trees = await self._look(context, lambda catalog: _trees(catalog, request))
+        for tree in trees:
+            name = tree.object.name
+            data = await self._do(context, partial(self._engine.store.read_object, name))
+            for start in range(0, max(1, len(data)), PIECE_BYTES):
+                stop = start + PIECE_BYTES
+                yield pb.TreePiece(data=data[start:stop], last=stop >= len(data))
+
+    async def Drop(self, request: pb.DatasetRequest, context: Any) -> pb.Done:
+        """Forget a dataset or a version."""
+
+        def drop(catalog: Catalog) -> None:
+            if request.HasField("version"):
+                catalog.drop_version(request.dataset, request.version)
+            else:
+                catalog.drop_dataset(request.dataset)
+
+        await self._look(context, drop)
+        _log.info("dropped", client=caller(context), dataset=request.dataset, version=request.version or 0)
+        return pb.Done()
+
+    async def Verify(self, request: pb.DatasetRequest, context: Any) -> AsyncIterator[pb.VerifyEvent]:
+        """Check every object of a version."""
+        engine = self._engine
+        found = await self._look(
+            context, lambda catalog: verify(catalog, engine.store, _version(catalog, request), False)
+        )
+        yield pb.VerifyEvent(found=to_message(found, pb.Verification))
+
+    async def CollectGarbage(self, request: pb.GarbageRequest, context: Any) -> pb.Garbage:
+        """Remove the objects that nobody uses."""
+        grace_s = request.grace_s if request.HasField("grace_s") else GRACE_S
+        store, dry_run = self._engine.store, request.dry_run
+        found = await self._look(
+            context, lambda catalog: collect_garbage(catalog, store, dry_run=dry_run, grace_s=grace_s)
+        )
+        return to_message(found, pb.Garbage)
+
+    # -- queries ------------------------------------------------------------------------------
+    async def Resolve(self, request: pb.QueryStart, context: Any) -> pb.QueryPlan:
+        """Say what a query would deliver."""
+        return plan_message(await self._do(context, lambda: self._engine.prepare(request)))
+
+    async def Explain(self, request: pb.QueryStart, context: Any) -> pb.Explanation:
+        """Say what a query would do."""
+
+        def explained() -> Any:
+            prepared: Prepared = self._engine.prepare(request)
+            with prepared.lock:
+                return explain(prepared.plan, self._engine.store, request.execution or "auto")
+
+        return to_message(await self._do(context, explained), pb.Explanation)
+
+    async def Query(
+        self, requests: AsyncIterator[pb.QueryMessage], context: Any
+    ) -> AsyncIterator[pb.QueryEvent]:
+        """Run a query."""
+        query_id = self._engine.new_query_id()
+        client = caller(context)
+        with bound(query_id=query_id, client=client):
+            await context.send_initial_metadata(((QUERY_KEY, query_id),))
+            try:
+                start = await _started(requests)
+                async with self._engine.running(query_id, client, start) as run:
+                    listening = asyncio.create_task(self._listen(requests, run))
+                    try:
+                        async with aclosing(run.events()) as events:
+                            async for event in events:
+                                yield event
+                                self._engine.dispatcher.wake()
+                        # The splits stay until the client has them, or hangs up.
+                        holding = asyncio.create_task(run.taken())
+                        await asyncio.wait({holding, listening}, return_when=asyncio.FIRST_COMPLETED)
+                        holding.cancel()
+                    finally:
+                        listening.cancel()
+            except SkyhookError as error:
+                await abort_with(context, error, query_id)
+
+    async def _listen(self, requests: AsyncIterator[pb.QueryMessage], run: QueryRun) -> None:
+        """Take what the client acknowledges."""
+        async for message in requests:
+            try:
+                if message.WhichOneof("message") != "acknowledge":
+                    raise InvalidRequest("only acknowledgements may follow the start of a query")
+                freed = run.acknowledge(message.acknowledge)
+            except SkyhookError as error:
+                run.fail(error)
+                return
+            self._engine.dispatcher.wake()
+            await self._engine.cluster.release(freed)
+
+    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.ServiceStatus:
+        """Say what the service does just now."""
+        return self._engine.status()
+
+    # -- inside -------------------------------------------------------------------------------
+    async def _look(self, context: Any, what: Callable[[Catalog], T], if_none: T | None = None) -> T:
+        """Return what the catalog says; `if_none` while there is no catalog."""
+
+        def look() -> T:
+            try:
+                catalog = self._engine.catalog
+            except NotFound:
+                if if_none is None:
+                    raise
+                return if_none
+            return what(catalog)
+
+        return await self._do(context, look)
+
+    async def _do(self, context: Any, what: Callable[[], T]) -> T:
+        """Return what a blocking function gives; its errors end the call."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._engine.threads, what)
+        except SkyhookError as error:
+            await abort_with(context, error)
+            raise
+
+
+async def _started(requests: AsyncIterator[pb.QueryMessage]) -> pb.QueryStart:
+    async for message in requests:
+        if message.WhichOneof("message") == "start":
+            return message.start
+        break
+    raise InvalidRequest("the first message of a query says what is asked")
+
+
+def _version(catalog: Catalog, request: Any) -> DatasetVersion:
+    return catalog.version(request.dataset, request.version if request.HasField("version") else None)
+
+
+def _trees(catalog: Catalog, request: pb.TreeRequest) -> Iterable[Any]:
+    found = catalog.trees(_version(catalog, request), request.tree)
+    if not found:
+        raise NotFound(f"no file of dataset {request.dataset!r} has a tree {request.tree!r}")
+    return found

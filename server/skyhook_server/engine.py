@@ -1,0 +1,170 @@
+"""What runs queries: the store, the plans, the workers, and everything that is shared by queries."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final
+
+from skyhook_casa import __version__
+from skyhook_casa.catalog import Catalog
+from skyhook_casa.catalog.place import catalog_address
+from skyhook_casa.cores import usable_cores
+from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
+from skyhook_casa.execution import EXECUTIONS
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.query import Query
+from skyhook_casa.stores import open_store
+
+from .cluster import REMOTE_THREADS, Cluster
+from .dispatcher import Dispatcher
+from .flight import Relay
+from .logs import get_logger, without_secrets
+from .metrics import Metrics
+from .plans import Plans, Prepared
+from .query_run import QueryRun
+from .result_cache import ResultCache
+from .settings import Settings
+from .shelf import Shelf
+
+THREADS: Final = 8
+"""Threads for calls that look things up."""
+
+_log = get_logger(__name__)
+
+
+class Engine:
+    """Runs queries. Belongs to one event loop."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.store = open_store(settings.store)
+        self.store_name = without_secrets(self.store.url)
+        self.shelf = Shelf(settings.ticket_s)
+        self.relay = Relay()
+        threads = settings.workers or max(usable_cores(), REMOTE_THREADS if self.store.pushes_down else 0)
+        self.cluster = Cluster(settings, self.store, self.shelf, self.relay, threads)
+        self.dispatcher = Dispatcher(self.cluster, settings)
+        self.cache = ResultCache(settings.cache_bytes)
+        self.threads = ThreadPoolExecutor(THREADS, "call")
+        self._began_s = time.monotonic()
+        self._catalog: Catalog | None = None
+        self._plans: Plans | None = None
+        self._ended = {"done": 0, "failed": 0, "refused": 0}
+
+    @property
+    def catalog(self) -> Catalog:
+        """The list of what the store holds.
+
+        Raises
+        ------
+        NotFound
+            If nothing was ingested here yet.
+        """
+        if self._catalog is None:
+            try:
+                self._catalog = Catalog(catalog_address(self.store, self.settings.catalog), create=False)
+            except NotFound as error:
+                raise NotFound(
+                    f"there are no datasets in {self.store_name} yet; ingest one first ({error})"
+                ) from error
+        return self._catalog
+
+    def new_catalog(self) -> Catalog:
+        """Return the list of what the store holds; it is made if there is none."""
+        if self._catalog is None:
+            self._catalog = Catalog(catalog_address(self.store, self.settings.catalog), create=True)
+        return self._catalog
+
+    async def start(self) -> None:
+        """Connect to the workers. Raises as `Cluster.start` does."""
+        await self.cluster.start()
+        self.dispatcher.start()
+
+    async def close(self) -> None:
+        """End what runs."""
+        for run in self.dispatcher.runs:
+            run.cancel()
+        await self.dispatcher.close()
+        await self.cluster.close()
+        self.relay.close()
+        self.threads.shutdown(wait=True, cancel_futures=True)
+
+    def prepare(self, start: pb.QueryStart) -> Prepared:
+        """Return the plan of what is asked; it blocks. Raises as `plan` does."""
+        if start.execution and start.execution not in EXECUTIONS:
+            raise InvalidRequest(
+                f"execution is {start.execution!r}; one of {', '.join(EXECUTIONS)} is needed"
+            )
+        if start.execution == "pushdown" and not self.store.pushes_down:
+            raise InvalidRequest(f"{self.store_name} only stores: a query there is read, not pushed down")
+        if (start.deliver == pb.QueryStart.HISTOGRAMS) != bool(start.histograms):
+            raise InvalidRequest("histograms are described if, and only if, they are to be delivered")
+        if self._plans is None:
+            self._plans = Plans(self.catalog, self.settings.plan_cache)
+        return self._plans.prepare(Query.from_json(start.query), start.deliver == pb.QueryStart.COUNT)
+
+    def new_query_id(self) -> str:
+        """Return a name for a query that no other has."""
+        return secrets.token_hex(6)
+
+    @asynccontextmanager
+    async def running(self, query_id: str, client: str, start: pb.QueryStart) -> AsyncIterator[QueryRun]:
+        """Give a query that runs until the block is left. Raises as `Dispatcher.admit` and `prepare` do."""
+        outcome, began_s = "failed", time.monotonic()
+        try:
+            try:
+                self.dispatcher.admit(client)
+            except SkyhookError:
+                outcome = "refused"
+                raise
+            loop = asyncio.get_running_loop()
+            prepared = await loop.run_in_executor(self.threads, self.prepare, start)
+            run = QueryRun(query_id, client, prepared, start, self.cluster, self.cache, self.settings)
+            await run.prepare()
+            self.dispatcher.add(run)
+            try:
+                yield run
+                outcome = "done"
+            finally:
+                self.dispatcher.remove(run)
+                await run.close()
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except GeneratorExit:
+            outcome = "cancelled"
+            raise
+        except SkyhookError as error:
+            _log.warning("query_failed", kind=error.kind, error=str(error))
+            raise
+        finally:
+            self._note(outcome, time.monotonic() - began_s)
+            _log.info("query", outcome=outcome, seconds=round(time.monotonic() - began_s, 4))
+
+    def status(self) -> pb.ServiceStatus:
+        """Return what the service does just now."""
+        return pb.ServiceStatus(
+            server=__version__,
+            uptime_s=time.monotonic() - self._began_s,
+            draining=self.dispatcher.is_draining,
+            workers=self.cluster.workers,
+            threads=self.cluster.threads,
+            queries=[run.status() for run in self.dispatcher.runs],
+            held_bytes=self.dispatcher.held_bytes,
+            cache_bytes=self.cache.nbytes,
+            cache_hits=self.cache.hits,
+            cache_misses=self.cache.misses,
+            queries_done=self._ended["done"],
+            queries_failed=self._ended["failed"],
+            queries_refused=self._ended["refused"],
+        )
+
+    def _note(self, outcome: str, seconds: float) -> None:
+        if outcome in self._ended:
+            self._ended[outcome] += 1

@@ -1,0 +1,89 @@
+"""Plans of queries, kept for those that ask the same again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from skyhook_casa import __version__
+from skyhook_casa.catalog import Catalog, Partition
+from skyhook_casa.plan import Plan, plan
+from skyhook_casa.query import Query
+from skyhook_casa.work import Work
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A query resolved against one version, ready to run. Safe to use from many threads."""
+
+    plan: Plan
+    lock: threading.RLock
+
+    @cached_property
+    def parts(self) -> tuple[Partition, ...]:
+        """The partitions that have events."""
+        return tuple(part for part in self.plan.partitions if part.events)
+
+    @cached_property
+    def object_bytes(self) -> int:
+        """Bytes of the objects that hold them."""
+        return sum(part.object.bytes for part in self.parts)
+
+    def work(self, execution: str, rows: bool, histograms: bytes) -> Work:
+        """Return what is computed on every partition. Raises as `Plan.program` does."""
+        with self.lock:
+            return self.plan.work(execution, rows, histograms)
+
+
+class Plans:
+    """The plans that were asked for last. Safe to use from many threads.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Where datasets are looked up.
+    most : int
+        Plans that are kept.
+    """
+
+    def __init__(self, catalog: Catalog, most: int) -> None:
+        self._catalog = catalog
+        self._most = most
+        self._plans: OrderedDict[tuple[int, str, bool], Prepared] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def prepare(self, query: Query, counts: bool = False) -> Prepared:
+        """Return a plan: of the query, or if it `counts` of one that delivers nothing.
+
+        Raises
+        ------
+        SkyhookError
+            As `plan` does.
+        """
+        version = self._catalog.version(query.dataset, query.version)
+        query = replace(query, version=version.number)
+        key = (version.id, query.to_json(), counts)
+        with self._lock:
+            if key in self._plans:
+                self._plans.move_to_end(key)
+                return self._plans[key]
+        made = plan(self._catalog, query)
+        prepared = Prepared(made.only([]) if counts else made, threading.RLock())
+        with self._lock:
+            prepared = self._plans.setdefault(key, prepared)
+            while len(self._plans) > self._most:
+                self._plans.popitem(last=False)
+        return prepared
+
+
+def answer_key(version_id: int, work: Work, limit: int | None) -> bytes:
+    """Return what is equal for equal answers of this release."""
+    head = f"{__version__} {version_id} {limit} {work.rows} {work.outputs} {work.terms}"
+    digest = hashlib.sha256(head.encode())
+    for layout_id, program in work.programs.items():
+        digest.update(f"{layout_id} {len(program)}".encode() + program)
+    digest.update(work.histograms)
+    return digest.digest()

@@ -1,0 +1,383 @@
+"""One running query: its splits, its window, and the events that its client is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skyhook_casa.errors import InvalidRequest, QueryCancelled, SkyhookError
+from skyhook_casa.histogram import count_histograms
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.convert import to_message
+from skyhook_casa.protocol.held import Held
+from skyhook_casa.protocol.reports import report_message
+from skyhook_casa.report import Report
+from skyhook_casa.split import Split
+from skyhook_casa.worker import NO_LIMIT
+
+from .line import UNANNOUNCED_MAX, Line, Piece
+from .place import Made
+from .plans import Prepared, answer_key
+from .result_cache import Kept, ResultCache
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .settings import Settings
+
+PROGRESS_S: Final = 0.2
+"""How often a client is told how far its query is."""
+ALONE_BYTES: Final = 32 << 20
+"""A query of one partition whose object is no longer goes without a task."""
+
+
+class QueryRun:
+    """Runs a query for one client. Belongs to one event loop.
+
+    Parameters
+    ----------
+    query_id : str
+        Its name in the log.
+    client : str
+        Whom it is for.
+    prepared : Prepared
+        What is asked.
+    start : QueryStart
+        How it is asked.
+    """
+
+    def __init__(
+        self,
+        query_id: str,
+        client: str,
+        prepared: Prepared,
+        start: pb.QueryStart,
+        cluster: Cluster,
+        cache: ResultCache,
+        settings: Settings,
+    ) -> None:
+        plan = prepared.plan
+        self.query_id = query_id
+        self.client = client
+        self.began_s = time.monotonic()
+        self.last_served = 0
+        self.plan = plan
+        self.report = Report(plan.version.dataset, plan.version.number, len(prepared.parts))
+        self.report.query_id = query_id
+        self._prepared = prepared
+        self._start = start
+        self._delivers = start.deliver == pb.QueryStart.BATCHES
+        self._cluster = cluster
+        self._cache = cache
+        self._settings = settings
+        self._histograms = count_histograms(start.histograms)
+        self._held = Held.from_message(start.held)
+        self._resumes = bool(start.held.whole or start.held.begun)
+        self._limit = plan.query.limit
+        self._bins: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self._unacknowledged: OrderedDict[int, Made] = OrderedDict()
+        self._unacknowledged_bytes = 0
+        self._announced = 0
+        self._bytes_out = 0
+        self._kept: list[Kept] | None = []
+        self._kept_bytes = 0
+        self._spare: list[Made] = []
+        self._changed = asyncio.Event()
+        self._error: SkyhookError | None = None
+        self._ended = False
+
+    async def prepare(self) -> None:
+        """Compile the programs, and cut the work. Raises as `Plan.program` does."""
+        loop = asyncio.get_running_loop()
+        start, settings = self._start, self._settings
+        execution = start.execution or "auto"
+        self.work = await loop.run_in_executor(
+            None, self._prepared.work, execution, start.rows, start.histograms
+        )
+        parts = self._prepared.parts
+        self.report.cutflow = [(term, 0) for term in self.work.terms]
+        missing = list(self._held.missing(parts))
+        first = {} if self._delivers else {"first_bytes": settings.split_bytes}
+        self._line = Line(missing, settings.turn_s, settings.split_bytes, self._cluster.threads, **first)
+        small = len(missing) == 1 and missing[0][0].object.bytes <= ALONE_BYTES
+        self._alone = small
+        self._key = answer_key(self.plan.version.id, self.work, self._limit)
+        if self._resumes or self._limit_left() == 0:
+            self._kept = None
+        else:
+            self._take_cached()
+        if self._limit_left() == 0:
+            self._spare += self._line.drop()
+
+    # -- for the dispatcher -------------------------------------------------------------------
+    @property
+    def running(self) -> int:
+        """Splits that workers have."""
+        return self._line.running
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return self._line.ready_bytes + self._unacknowledged_bytes
+
+    def take(self) -> Piece | None:
+        """Return the piece to run next, or None if there is none or the window is full."""
+        if self._ended or self._error is not None:
+            return None
+        if self._limit is not None and self.running:
+            return None  # how many events are left is known only then
+        window = self._settings.window_bytes
+        if self._unacknowledged_bytes >= window or len(self._unacknowledged) >= UNANNOUNCED_MAX:
+            return None
+        full = self.held_bytes + self._line.expected_bytes >= window or len(self._line) >= UNANNOUNCED_MAX
+        piece, is_first = self._line.waiting()
+        if piece is None or (full and not is_first):
+            return None
+        return piece
+
+    def begin(self, piece: Piece) -> None:
+        """Note that a worker gets a piece."""
+        self._line.begin(piece)
+
+    async def work_on(self, piece: Piece) -> None:
+        """Run a piece that was begun."""
+        split = Split(
+            self.query_id,
+            self.work,
+            tuple(piece.parts),
+            piece.first,
+            NO_LIMIT if self._limit is None else self._limit_left(),
+            piece.bytes_max if self._delivers else NO_LIMIT,
+            self._settings.turn_s,
+        )
+        try:
+            made = await self._cluster.run(split, self._histograms, self._delivers, self._alone)
+        except SkyhookError as error:
+            self.fail(error)
+            self._line.running -= 1
+            return
+        if self._ended:
+            await self._cluster.release([made])
+            self._line.running -= 1
+            return
+        self._line.end(piece, made)
+        self._changed.set()
+
+    def fail(self, error: SkyhookError) -> None:
+        """End the query with an error."""
+        self._error = self._error or error
+        self._changed.set()
+
+    # -- for the client -----------------------------------------------------------------------
+    async def events(self) -> AsyncGenerator[pb.QueryEvent, None]:
+        """Yield what the client is told: the plan, splits and progress, the end.
+
+        Raises
+        ------
+        SkyhookError
+            If any part failed.
+        """
+        yield pb.QueryEvent(plan=self.plan_message())
+        told_s, told = time.monotonic(), 0
+        while not self._is_done():
+            for event in self._announce():
+                yield event
+            if self._error is not None:
+                raise self._error
+            if self._is_done():
+                break
+            now = time.monotonic()
+            if now - told_s >= PROGRESS_S and self.report.events_in != told:
+                told_s, told = now, self.report.events_in
+                yield pb.QueryEvent(progress=pb.Advance(done=told, total=self.plan.version.events))
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), PROGRESS_S)
+            except TimeoutError:
+                continue
+        if self._kept is not None:
+            self._cache.put(self._key, self._kept)
+        yield pb.QueryEvent(end=self._end())
+
+    def acknowledge(self, number: int) -> list[Made]:
+        """Note that the client holds the splits up to a number; return what can be freed.
+
+        Raises
+        ------
+        InvalidRequest
+            If no such split was announced.
+        """
+        if number > self._announced:
+            raise InvalidRequest(f"split {number} is acknowledged; {self._announced} were announced")
+        freed = []
+        while self._unacknowledged and next(iter(self._unacknowledged)) <= number:
+            _, made = self._unacknowledged.popitem(last=False)
+            self._unacknowledged_bytes -= made.nbytes
+            freed.append(made)
+        self._changed.set()
+        return freed
+
+    async def taken(self) -> None:
+        """Return when the client holds every split that it has to fetch."""
+        while any(made.ticket for made in self._unacknowledged.values()):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """End the query, whether it is done or not, and free what nobody took."""
+        self._ended = True
+        self._cluster.cancel(self.query_id)
+        freed = [*self._unacknowledged.values(), *self._line.drop(), *self._spare]
+        self._unacknowledged.clear()
+        self._unacknowledged_bytes = 0
+        await self._cluster.release(freed)
+
+    def cancel(self) -> None:
+        """End the query with an error that says so."""
+        self.fail(QueryCancelled(f"query {self.query_id} was ended by the service"))
+
+    def plan_message(self) -> pb.QueryPlan:
+        """Return what is told of the plan."""
+        return plan_message(self._prepared, self.query_id)
+
+    def status(self) -> pb.RunningQuery:
+        """Return how far it is."""
+        report, query = self.report, self.plan.query
+        return pb.RunningQuery(
+            query_id=self.query_id,
+            client=self.client,
+            dataset=f"{query.dataset}, version {query.version}",
+            cut=query.cut or "",
+            age_s=time.monotonic() - self.began_s,
+            partitions_done=report.partitions_done,
+            partitions=report.partitions_planned,
+            events_done=report.events_in,
+            events=self.plan.version.events,
+            bytes_out=self._bytes_out,
+            held_bytes=self.held_bytes,
+            running=self.running,
+        )
+
+    # -- inside -------------------------------------------------------------------------------
+    def _is_done(self) -> bool:
+        return self._error is None and self._line.is_empty
+
+    def _limit_left(self) -> int:
+        if self._limit is None:
+            return -1
+        return max(0, self._limit - self._held.events_out)
+
+    def _announce(self) -> list[pb.QueryEvent]:
+        """Take ready pieces off the line, and return what the client is told of them."""
+        events = []
+        ordered = not self._start.unordered or not self._delivers or self._kept is not None
+        while not self._unacknowledged_bytes or self._unacknowledged_bytes < self._settings.window_bytes:
+            piece = self._line.pop(ordered)
+            if piece is None:
+                break
+            made = piece.made
+            assert made is not None
+            self._count(piece, made)
+            if self._delivers:
+                events.append(pb.QueryEvent(split=self._split_message(piece, made)))
+            if self._limit_left() == 0:
+                self._spare += self._line.drop()
+        return events
+
+    def _count(self, piece: Piece, made: Made) -> None:
+        """Add a piece to the report, the bins, and what is kept for equal queries."""
+        self.report.add(made.report)
+        self._held.add(piece.first, made.end, piece.stop, made.events)
+        self._add_bins(made)
+        if self._kept is not None:
+            self._keep(piece, made)
+
+    def _add_bins(self, made: Made) -> None:
+        found = [
+            (np.frombuffer(sums), np.frombuffer(squares) if squares else None) for sums, squares in made.bins
+        ]
+        if not self._bins:
+            self._bins = [(sums.copy(), None if more is None else more.copy()) for sums, more in found]
+            return
+        for (sums, squares), (more, more_squares) in zip(self._bins, found, strict=True):
+            sums += more
+            if squares is not None and more_squares is not None:
+                squares += more_squares
+
+    def _split_message(self, piece: Piece, made: Made) -> pb.Split:
+        self._announced += 1
+        self._unacknowledged[self._announced] = made
+        self._unacknowledged_bytes += made.nbytes
+        self._bytes_out += made.nbytes
+        covers = Held()
+        covers.add(piece.first, made.end, piece.stop, made.events)
+        direct = made.location and self._settings.delivery == "direct"
+        return pb.Split(
+            number=self._announced,
+            events=made.events,
+            nbytes=made.nbytes,
+            report=report_message(made.report),
+            covers=covers.to_message(),
+            data=made.data,
+            ticket=made.ticket,
+            locations=[made.location] if direct else [],
+        )
+
+    # -- answers that are kept ------------------------------------------------------------------
+    def _keep(self, piece: Piece, made: Made) -> None:
+        """Remember a piece for equal queries, if the answer is short and in this process."""
+        assert self._kept is not None
+        self._kept_bytes += made.nbytes
+        if made.location or self._kept_bytes > self._cache.answer_bytes_max:
+            self._kept = None
+            return
+        ready = self._cluster.place.shelf.get(made.ticket) if made.ticket else None
+        bins = made.bins
+        kept = replace(made, ticket=b"", report=replace(made.report, splits_cached=1), bins=bins)
+        self._kept.append(Kept(kept, piece.first, piece.stop, ready))
+
+    def _take_cached(self) -> None:
+        """Put the answer of an equal query on the line, if there is one."""
+        answer = self._cache.get(self._key)
+        if answer is None:
+            return
+        self._kept = None
+        self._spare += self._line.drop()
+        for kept in answer:
+            ticket = b"" if kept.ready is None else self._cluster.place.shelf.put(kept.ready)
+            parts = [part for part in self._prepared.parts if kept.first.partition <= part.index < kept.stop]
+            piece = Piece(parts, kept.first, 0)
+            self._line.add_ready(piece, replace(kept.made, ticket=ticket))
+
+    def _end(self) -> pb.QueryEnd:
+        report = self.report
+        report.seconds["total"] = time.monotonic() - self.began_s
+        report.bytes_skipped = max(0, self._prepared.object_bytes - report.bytes_read)
+        return pb.QueryEnd(
+            report=report_message(report),
+            splits=self._announced,
+            histograms=[
+                pb.HistogramBins(sums=sums.tobytes(), squares=b"" if more is None else more.tobytes())
+                for sums, more in self._bins
+            ],
+        )
+
+
+def plan_message(prepared: Prepared, query_id: str = "") -> pb.QueryPlan:
+    """Return what a client is told of a plan."""
+    plan = prepared.plan
+    return pb.QueryPlan(
+        query_id=query_id,
+        query=plan.query.to_json(),
+        version=to_message(plan.version, pb.DatasetVersion),
+        outputs=[to_message(output, pb.Output) for output in plan.outputs],
+        terms=plan.terms,
+        partitions=len(prepared.parts),
+        events=plan.version.events,
+        object_bytes=prepared.object_bytes,
+    )
