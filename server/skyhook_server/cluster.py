@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from distributed import Client, KilledWorker, LocalCluster
+
 from skyhook_casa.errors import ServiceBusy, SkyhookError, StoreError
 from skyhook_casa.split import Split
 from skyhook_casa.stores import ObjectStore
 
+from .dask_plugin import SplitPlugin
 from .dask_worker import SWEEP_S, WORKER, places, run_task
 from .logs import get_logger
 from .place import Made, Place
@@ -93,8 +96,6 @@ class Cluster:
         """
         places[self._key] = self.place
         if self.is_local:
-            from distributed import LocalCluster
-
             self._cluster = await LocalCluster(
                 n_workers=1,
                 threads_per_worker=self._own_threads,
@@ -227,8 +228,6 @@ class Cluster:
 
     def _explained(self, error: Exception) -> SkyhookError:
         """Return what a failure of Dask means."""
-        from distributed import KilledWorker
-
         if isinstance(error, KilledWorker):
             return StoreError(f"a part of the query ended {ALLOWED_DEATHS} workers that ran it: {error}")
         if self._client.status != "running":
@@ -237,16 +236,12 @@ class Cluster:
 
     # -- the cluster ------------------------------------------------------------------------
     async def _connect(self) -> None:
-        from distributed import Client
-
         address = self._cluster if self.is_local else self._settings.dask
         try:
             self._client = await Client(address, asynchronous=True, set_as_default=False)
         except (OSError, TimeoutError) as error:
             raise StoreError(f"there is no Dask scheduler at {self._settings.dask}: {error}") from error
         if not self.is_local:
-            from .dask_plugin import SplitPlugin
-
             plugin = SplitPlugin(self._settings.worker_flight_host, self._settings.ticket_s)
             await self._client.register_plugin(plugin)
             await self._count()

@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _no_service(cls, store: str) -> str:
-        if store.startswith(("grpc://", "grpc+tls://")):
+        if store.lower().startswith(("grpc://", "grpcs://")):
             raise ValueError("the address of a service is no store; give a directory, rados://… or s3://…")
         return store
 
