@@ -35,6 +35,7 @@ from skyhook_casa.program import ProgramBuilder
 from skyhook_casa.report import Report
 from skyhook_casa.stores import MemoryStore, ObjectStore, open_store
 from skyhook_client import Client, Query
+from skyhook_client.embedded import EmbeddedBackend
 
 ONLY_EMBEDDED: Final = {"test_threads_do_not_change_the_answer": ("memory",)}
 """Tests of test_client that connect again, and the kinds where that gives another store."""
@@ -58,7 +59,7 @@ class Place:
     execution: str = "auto"
 
     def client(self, folder: Path) -> Client:
-        client = ClientThat(open_store(self.make(folder)), None, 2, None)
+        client = ClientThat(EmbeddedBackend(open_store(self.make(folder)), threads=2))
         client.execution = self.execution
         return client
 
