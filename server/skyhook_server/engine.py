@@ -56,6 +56,7 @@ class Engine:
         self._catalog: Catalog | None = None
         self._plans: Plans | None = None
         self._ended = {"done": 0, "failed": 0, "refused": 0}
+        self._show(metrics)
 
     @property
     def catalog(self) -> Catalog:
@@ -125,7 +126,7 @@ class Engine:
                 raise
             loop = asyncio.get_running_loop()
             prepared = await loop.run_in_executor(self.threads, self.prepare, start)
-            run = QueryRun(query_id, client, prepared, start, self.cluster, self.cache, self.settings)
+            run = QueryRun(self, query_id, client, prepared, start)
             await run.prepare()
             self.dispatcher.add(run)
             try:
@@ -168,3 +169,17 @@ class Engine:
     def _note(self, outcome: str, seconds: float) -> None:
         if outcome in self._ended:
             self._ended[outcome] += 1
+        if outcome == "refused":
+            self.metrics.queries_refused.inc()
+            return
+        self.metrics.queries.labels(outcome).inc()
+        self.metrics.query_seconds.observe(seconds)
+
+    def _show(self, metrics: Metrics) -> None:
+        """Let metrics that are states be looked up when they are asked for."""
+        metrics.queries_running.set_function(lambda: len(self.dispatcher.runs))
+        metrics.held_bytes.set_function(lambda: self.dispatcher.held_bytes)
+        metrics.shelf_bytes.set_function(lambda: self.shelf.nbytes)
+        metrics.cache_bytes.set_function(lambda: self.cache.nbytes)
+        metrics.workers.set_function(lambda: self.cluster.workers)
+        metrics.worker_threads.set_function(lambda: self.cluster.threads)

@@ -47,7 +47,7 @@ class Metrics:
         )
         self.splits = self._counter(
             "splits",
-            "Splits made: by a task of a worker, without a task, or found in the cache.",
+            "Splits that came from a task of a worker, from a query without tasks, or from the cache.",
             "source",
             SOURCES,
         )
@@ -55,8 +55,8 @@ class Metrics:
         self.bytes_delivered = self._counter("bytes_delivered", "Bytes of the splits that were announced.")
         self.held_bytes = self._gauge("held_bytes", "Bytes of answers that clients have not taken yet.")
         self.shelf_bytes = self._gauge("shelf_bytes", "Those of them that lie in the service's memory.")
-        self.cache_hits = self._counter("cache_hits", "Splits that were found in the cache.")
-        self.cache_misses = self._counter("cache_misses", "Splits that were looked for in the cache in vain.")
+        self.cache_hits = self._counter("cache_hits", "Queries whose answer was found in the cache.")
+        self.cache_misses = self._counter("cache_misses", "Queries whose answer was not there.")
         self.cache_bytes = self._gauge("cache_bytes", "Bytes in the cache.")
         self.workers = self._gauge("workers", "Dask workers.")
         self.worker_threads = self._gauge("worker_threads", "Threads of all workers together.")

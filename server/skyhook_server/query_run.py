@@ -24,11 +24,10 @@ from skyhook_casa.worker import NO_LIMIT
 from .line import UNANNOUNCED_MAX, Line, Piece
 from .place import Made
 from .plans import Prepared, answer_key
-from .result_cache import Kept, ResultCache
+from .result_cache import Kept
 
 if TYPE_CHECKING:
-    from .cluster import Cluster
-    from .settings import Settings
+    from .engine import Engine
 
 PROGRESS_S: Final = 0.2
 """How often a client is told how far its query is."""
@@ -41,6 +40,8 @@ class QueryRun:
 
     Parameters
     ----------
+    engine : Engine
+        What runs it.
     query_id : str
         Its name in the log.
     client : str
@@ -53,13 +54,11 @@ class QueryRun:
 
     def __init__(
         self,
+        engine: Engine,
         query_id: str,
         client: str,
         prepared: Prepared,
         start: pb.QueryStart,
-        cluster: Cluster,
-        cache: ResultCache,
-        settings: Settings,
     ) -> None:
         plan = prepared.plan
         self.query_id = query_id
@@ -72,12 +71,15 @@ class QueryRun:
         self._prepared = prepared
         self._start = start
         self._delivers = start.deliver == pb.QueryStart.BATCHES
-        self._cluster = cluster
-        self._cache = cache
-        self._settings = settings
+        self._cluster = engine.cluster
+        self._cache = engine.cache
+        self._settings = engine.settings
+        self._metrics = engine.metrics
         self._histograms = count_histograms(start.histograms)
         self._held = Held.from_message(start.held)
         self._resumes = bool(start.held.whole or start.held.begun)
+        if self._resumes:
+            self._metrics.queries_resumed.inc()
         self._limit = plan.query.limit
         self._bins: list[tuple[np.ndarray, np.ndarray | None]] = []
         self._unacknowledged: OrderedDict[int, Made] = OrderedDict()
@@ -291,6 +293,10 @@ class QueryRun:
 
     def _count(self, piece: Piece, made: Made) -> None:
         """Add a piece to the report, the bins, and what is kept for equal queries."""
+        if not self.report.splits:
+            self._metrics.first_batch_seconds.observe(time.monotonic() - self.began_s)
+        source = "cache" if made.report.splits_cached else "direct" if self._alone else "task"
+        self._metrics.splits.labels(source).inc()
         self.report.add(made.report)
         self._held.add(piece.first, made.end, piece.stop, made.events)
         self._add_bins(made)
@@ -314,6 +320,8 @@ class QueryRun:
         self._unacknowledged[self._announced] = made
         self._unacknowledged_bytes += made.nbytes
         self._bytes_out += made.nbytes
+        self._metrics.events_delivered.inc(made.events)
+        self._metrics.bytes_delivered.inc(made.nbytes)
         covers = Held()
         covers.add(piece.first, made.end, piece.stop, made.events)
         direct = made.location and self._settings.delivery == "direct"
@@ -345,7 +353,9 @@ class QueryRun:
         """Put the answer of an equal query on the line, if there is one."""
         answer = self._cache.get(self._key)
         if answer is None:
+            self._metrics.cache_misses.inc()
             return
+        self._metrics.cache_hits.inc()
         self._kept = None
         self._spare += self._line.drop()
         for kept in answer:
