@@ -126,7 +126,7 @@ def _both(seconds: list[float]) -> str:
 def settings() -> str:
     """Return the constants that the figures depend on."""
     return (
-        f"WORTH {execution.WORTH}, SAMPLE_BYTES {execution.SAMPLE_BYTES}, "
+        f"WORTH {execution.WORTH}, WORTH_AGAIN {execution.WORTH_AGAIN}, WHOLE {execution.WHOLE}, "
         f"ANSWER_BYTES {worker.ANSWER_BYTES}, REMOTE_THREADS {scan.REMOTE_THREADS}"
     )
 
