@@ -17,8 +17,8 @@ Place = Literal["terminal", "notebook", "silent"]
 class Bar(Protocol):
     """What a kind of display does."""
 
-    def advance(self, n: int) -> None:
-        """Add `n` to what is done."""
+    def advance(self, n: int, note: str) -> None:
+        """Add `n` to what is done, and show a note beside it."""
 
     def close(self) -> None:
         """Leave the display as it is; nothing more will come."""
@@ -39,6 +39,11 @@ class Progress:
         What is counted, for example ``"events"``.
     show : bool, optional
         False for never, True for always; by default only on a terminal or in a notebook.
+
+    Attributes
+    ----------
+    note : str
+        What to show beside the bar when it moves next.
     """
 
     def __init__(self, label: str, total: int, unit: str = "events", show: bool | None = None) -> None:
@@ -46,6 +51,7 @@ class Progress:
         self.total = total
         self.unit = unit
         self.done = 0
+        self.note = ""
         self._place: Place = "silent" if show is False else place(force=show is True)
         self._bar: Bar | None = None
         self._start_s = time.monotonic()
@@ -65,10 +71,10 @@ class Progress:
         if self._place == "silent":
             return
         if self._bar is not None:
-            self._bar.advance(n)
+            self._bar.advance(n, self.note)
         elif self.done < self.total and time.monotonic() - self._start_s >= DELAY_S:
             self._bar = _make(self._place, self)
-            self._bar.advance(self.done)
+            self._bar.advance(self.done, self.note)
 
     def reach(self, done: int, total: int) -> None:
         """Say how much is done by now, of how much in all."""
@@ -96,14 +102,15 @@ class _RichBar:
             MofNCompleteColumn(),
             TextColumn(progress.unit),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._rich.add_task(progress.label, total=progress.total)
+        self._task = self._rich.add_task(progress.label, total=progress.total, note="")
         self._rich.start()
 
-    def advance(self, n: int) -> None:
-        self._rich.advance(self._task, n)
+    def advance(self, n: int, note: str) -> None:
+        self._rich.update(self._task, advance=n, note=note)
 
     def close(self) -> None:
         self._rich.stop()
@@ -120,7 +127,9 @@ class _TqdmBar:
             desc=progress.label, total=progress.total, unit=f" {progress.unit}", unit_scale=True
         )
 
-    def advance(self, n: int) -> None:
+    def advance(self, n: int, note: str) -> None:
+        if note:
+            self._tqdm.set_postfix_str(note, refresh=False)
         self._tqdm.update(n)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from skyhook_casa.gc import Garbage
     from skyhook_casa.ingest import IngestReport, ProgressCallback
     from skyhook_casa.progress import Progress
+    from skyhook_casa.protocol.delivery_pb2 import ServiceStatus
     from skyhook_casa.query import Query as QueryValue
     from skyhook_casa.report import Report
     from skyhook_casa.schema import Column, ListInfo
@@ -127,6 +128,16 @@ class Backend(ABC):
     @abstractmethod
     def ask(self, value: QueryValue, execution: str = "auto") -> Question:
         """Return a question, resolved and found to be possible; nothing is read."""
+
+    def status(self) -> ServiceStatus:
+        """Return what the service does just now.
+
+        Raises
+        ------
+        InvalidRequest
+            If there is no service.
+        """
+        raise InvalidRequest(f"{self.url} is opened by this process; only a service (grpc://…) has a status")
 
     @abstractmethod
     def close(self) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.progress import Progress
 from skyhook_casa.query import Fill
 from skyhook_casa.query import Query as QueryValue
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from skyhook_casa.catalog import Catalog
     from skyhook_casa.gc import Garbage
     from skyhook_casa.ingest import IngestReport
+    from skyhook_casa.protocol.delivery_pb2 import ServiceStatus
     from skyhook_casa.stores import ObjectStore
     from skyhook_casa.verify import Verification
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE: Final = "SKYHOOK_STORE"
 """Environment variable with the address of the store that `connect()` opens."""
+SERVICE_SCHEMES: Final = ("grpc://", "grpcs://")
+"""How the address of a service begins."""
 STORE_DEFAULT: Final = "skyhook-store"
 """The directory that `connect()` opens if the variable is not set, below the current one."""
 
@@ -37,13 +41,14 @@ def connect(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Client:
-    """Return a client of a store. Nothing is made until the first ingest.
+    """Return a client of a store or a service. Nothing is made or called until it is used.
 
     Parameters
     ----------
     store : str, path or ObjectStore, optional
-        A directory, or the URL of another kind of store. By default what the environment variable
-        ``SKYHOOK_STORE`` says, else the directory ``skyhook-store`` below the current one.
+        A directory, or the URL of another kind of store; or ``grpc://host:port``, a service that
+        answers the same calls. By default what the environment variable ``SKYHOOK_STORE`` says,
+        else the directory ``skyhook-store`` below the current one.
     catalog : str, optional
         Database URL of the catalog; by default what the store's URL says with ``catalog=``, else
         ``catalog.sqlite`` inside the store's directory. For a pool or bucket what the environment
@@ -53,6 +58,12 @@ def connect(
     progress : bool, optional
         Whether long work shows a progress bar; by default where somebody looks: on a terminal and
         in a notebook.
+
+    Raises
+    ------
+    InvalidRequest
+        If the address is of an unknown kind; or is that of a service, which has its own catalog and
+        threads, and one of these is given.
     """
     address = store if store is not None else os.environ.get(STORE_VARIABLE) or STORE_DEFAULT
     return Client(_open(address, catalog, threads), progress)
@@ -112,7 +123,8 @@ class Client:
         dataset : str
             Name of the dataset; it is made if there is none of this name.
         files : str, path or list of them
-            Local paths, globs, or URLs that uproot opens.
+            Local paths, globs, or URLs that uproot opens. A service reads them where it runs: paths
+            must lead to the same files there.
         columns : list of str, optional
             Names and globs of the branches to take; all by default.
         **options
@@ -173,6 +185,16 @@ class Client:
     def jobs(self) -> list[IngestJob]:
         """Return the ingest jobs that are known, oldest first."""
         return self.backend.jobs()
+
+    def status(self) -> ServiceStatus:
+        """Return what the service does just now: its queries, its memory, what it has done.
+
+        Raises
+        ------
+        InvalidRequest
+            If this process opened the store itself: there is no service.
+        """
+        return self.backend.status()
 
     # -- questions --------------------------------------------------------------------------
     def query(
@@ -248,6 +270,8 @@ class Client:
 
 
 def _open(address: str | os.PathLike[str] | ObjectStore, catalog: str | None, threads: int | None) -> Backend:
+    if isinstance(address, str) and address.lower().startswith(SERVICE_SCHEMES):
+        return _service(address, catalog, threads)
     from .embedded import EmbeddedBackend
 
     if isinstance(address, (str, os.PathLike)):
@@ -255,6 +279,16 @@ def _open(address: str | os.PathLike[str] | ObjectStore, catalog: str | None, th
 
         address = open_store(address)
     return EmbeddedBackend(address, catalog, threads)
+
+
+def _service(address: str, catalog: str | None, threads: int | None) -> Backend:
+    from .remote.address import parse_service
+    from .remote.backend import RemoteBackend
+
+    for name, value in (("catalog", catalog), ("threads", threads)):
+        if value is not None:
+            raise InvalidRequest(f"{name}={value!r}: the service at {address} has its own; leave it out")
+    return RemoteBackend(parse_service(address))
 
 
 def _log_skipped(report: IngestReport) -> None:

@@ -1,0 +1,154 @@
+"""What a service says, checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from skyhook_casa.batch import Array, Batch
+from skyhook_casa.catalog import DatasetVersion
+from skyhook_casa.compile_query import Output
+from skyhook_casa.errors import InvalidRequest, ProtocolError
+from skyhook_casa.histogram import count_histograms
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.convert import from_message
+from skyhook_casa.protocol.reports import from_report_message
+from skyhook_casa.query import Query
+from skyhook_casa.report import Report
+from skyhook_casa.schema import DTYPES
+
+from ..backend import Bins
+
+T = TypeVar("T")
+
+
+def received(message: Any, kind: type[T]) -> T:
+    """Return the value of type `kind` that a message holds.
+
+    Raises
+    ------
+    ProtocolError
+        If there can be no such value.
+    """
+    try:
+        return from_message(message, kind)
+    except (InvalidRequest, OverflowError) as error:
+        raise ProtocolError(f"the service sent a wrong {kind.__name__}: {error}") from error
+
+
+def version_of(plan: pb.QueryPlan) -> DatasetVersion:
+    """Return the version that a plan is for. Raises as `received` does."""
+    return received(plan.version, DatasetVersion)
+
+
+def query_of(plan: pb.QueryPlan) -> Query:
+    """Return the query of a plan.
+
+    Raises
+    ------
+    ProtocolError
+        If it is none, or is for another version.
+    """
+    try:
+        query = Query.from_json(plan.query)
+    except InvalidRequest as error:
+        raise ProtocolError(f"the service planned what is no query: {error}") from error
+    if (query.dataset, query.version) != (plan.version.dataset, plan.version.number):
+        raise ProtocolError(
+            f"the service planned {query.dataset!r}, version {query.version}, "
+            f"on {plan.version.dataset!r}, version {plan.version.number}"
+        )
+    return query
+
+
+def outputs_of(plan: pb.QueryPlan) -> tuple[Output, ...]:
+    """Return the columns of a plan.
+
+    Raises
+    ------
+    ProtocolError
+        If they are of unknown types, or have no names of their own.
+    """
+    outputs = tuple(received(one, Output) for one in plan.outputs)
+    for output in outputs:
+        axis = 0 if output.axis is None else output.axis
+        if not output.name or output.dtype not in DTYPES or not 0 <= axis < len(outputs):
+            raise ProtocolError(f"the service planned a column that cannot be: {output}")
+    if len({output.name for output in outputs}) != len(outputs):
+        raise ProtocolError("the service planned two columns of one name")
+    return outputs
+
+
+def report_of(message: pb.Report) -> Report:
+    """Return a report.
+
+    Raises
+    ------
+    ProtocolError
+        If it counts backwards.
+    """
+    report = from_report_message(message)
+    if min(report.partitions_done, report.events_in, report.events_out, report.bytes_read) < 0:
+        raise ProtocolError(f"the service reports less than nothing: {report}")
+    return report
+
+
+def check_covers(split: pb.Split, version: DatasetVersion) -> None:
+    """Refuse a split that says it covers what is not there.
+
+    Raises
+    ------
+    ProtocolError
+        If it names partitions that the version does not have, or other events than it has.
+    """
+    covers = split.covers
+    ranges = [(one.first, one.stop) for one in covers.whole]
+    ranges += [(one.partition, one.partition + 1) for one in covers.begun]
+    if any(not 0 <= first < stop <= version.partitions for first, stop in ranges):
+        raise ProtocolError(
+            f"split {split.number} covers {ranges}; there are {version.partitions} partitions"
+        )
+    if covers.events_out != split.events or split.report.events_out != split.events:
+        raise ProtocolError(
+            f"split {split.number} has {split.events} events, covers {covers.events_out} "
+            f"and reports {split.report.events_out}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedBins(Bins):
+    """Histograms as they came."""
+
+    found: tuple[tuple[Array, Array | None], ...]
+
+    @classmethod
+    def checked(
+        cls, messages: Sequence[pb.HistogramBins], outputs: tuple[Output, ...], description: bytes
+    ) -> ReceivedBins:
+        """Return histograms, if they are those that a description asks for.
+
+        Raises
+        ------
+        ProtocolError
+            If they have other bins.
+        """
+        count = count_histograms(description)
+        if len(messages) != count:
+            raise ProtocolError(f"the service filled {len(messages)} histograms; {count} were asked for")
+        wanted = Batch.result(outputs, False, description)
+        found = []
+        for number, bins in enumerate(messages):
+            sums, squares = wanted.histogram(number)
+            sizes = sums.nbytes, 0 if squares is None else squares.nbytes
+            if (len(bins.sums), len(bins.squares)) != sizes:
+                raise ProtocolError(f"the service filled other bins than those of histogram {number}")
+            weights = None if squares is None else np.frombuffer(bins.squares, "<f8")
+            found.append((np.frombuffer(bins.sums, "<f8"), weights))
+        return cls(tuple(found))
+
+    def histogram(self, number: int) -> tuple[Array, Array | None]:
+        """See `Bins.histogram`."""
+        return self.found[number]

@@ -1,0 +1,176 @@
+"""What a client asks of a service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from skyhook_casa.catalog import DatasetInfo, DatasetVersion, FileInfo
+from skyhook_casa.errors import NotFound, ProtocolError, ServiceLost
+from skyhook_casa.gc import Garbage
+from skyhook_casa.ingest import IngestReport, ProgressCallback
+from skyhook_casa.progress import Progress
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.query import Query as QueryValue
+from skyhook_casa.schema import Column, ListInfo
+from skyhook_casa.verify import Verification
+
+from ..backend import Backend, Question
+from ..jobs import IngestJob
+from .address import Address
+from .answers import received
+from .channel import Channel, Patience
+from .fetch import Fetcher
+from .ingest import Ingests
+from .question import RemoteQuestion
+
+TREE_BYTES_MAX: Final = 1 << 30
+"""Longest tree of one file that is taken."""
+
+
+class RemoteBackend(Backend):
+    """A service somewhere else.
+
+    Parameters
+    ----------
+    address : Address
+        Where it listens.
+    patience : Patience, optional
+        How long to wait for it while it is away or busy.
+    """
+
+    def __init__(self, address: Address, patience: Patience | None = None) -> None:
+        self.channel = Channel(address, patience or Patience())
+        self.fetcher = Fetcher()
+        self._ingests = Ingests(self.channel)
+
+    @property
+    def url(self) -> str:
+        """See `Backend.url`."""
+        return self.channel.url
+
+    # -- datasets ---------------------------------------------------------------------------
+    def datasets(self) -> list[DatasetInfo]:
+        """See `Backend.datasets`."""
+        found = self.channel.list("Delivery.ListDatasets", pb.ListDatasetsRequest())
+        return [received(one, DatasetInfo) for one in found]
+
+    def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
+        """See `Backend.version`."""
+        request = pb.DatasetRequest(dataset=dataset, version=number)
+        return received(self.channel.ask("Delivery.GetVersion", request), DatasetVersion)
+
+    def versions(self, dataset: str) -> list[DatasetVersion]:
+        """See `Backend.versions`."""
+        found = self.channel.list("Delivery.ListVersions", pb.DatasetRequest(dataset=dataset))
+        return [received(one, DatasetVersion) for one in found]
+
+    def columns(self, version: DatasetVersion, pattern: str | None = None) -> list[Column]:
+        """See `Backend.columns`."""
+        request = pb.ColumnsRequest(dataset=version.dataset, version=version.number, pattern=pattern)
+        return [received(one, Column) for one in self.channel.list("Delivery.ListColumns", request)]
+
+    def lists(self, version: DatasetVersion) -> list[ListInfo]:
+        """See `Backend.lists`."""
+        found = self.channel.list("Delivery.ListLists", _request(version))
+        return [received(one, ListInfo) for one in found]
+
+    def files(self, version: DatasetVersion) -> list[FileInfo]:
+        """See `Backend.files`."""
+        found = self.channel.list("Delivery.ListFiles", _request(version))
+        return [received(one, FileInfo) for one in found]
+
+    def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
+        """See `Backend.tree`."""
+        request = pb.TreeRequest(dataset=version.dataset, version=version.number, tree=name)
+        tables = self.channel.patiently(lambda: self._tables(request))
+        if not tables:
+            raise NotFound(f"no file of dataset {version.dataset!r} has a tree {name!r}")
+        return tables
+
+    def drop(self, dataset: str, number: int | None = None) -> None:
+        """See `Backend.drop`."""
+        request = pb.DatasetRequest(dataset=dataset, version=number)
+        self.channel.ask("Delivery.Drop", request, again=False)
+
+    def verify(self, dataset: str, number: int | None, show_progress: bool | None) -> Verification:
+        """See `Backend.verify`."""
+        request = pb.DatasetRequest(dataset=dataset, version=number)
+        with Progress(f"verify {dataset}", 0, "objects", show_progress) as bar:
+            return self.channel.patiently(lambda: self._verification(request, bar))
+
+    def gc(self, dry_run: bool, grace_s: float | None) -> Garbage:
+        """See `Backend.gc`."""
+        request = pb.GarbageRequest(dry_run=dry_run, grace_s=grace_s)
+        found = self.channel.ask("Delivery.CollectGarbage", request, again=dry_run, timeout_s=None)
+        return received(found, Garbage)
+
+    # -- ingest -----------------------------------------------------------------------------
+    def ingest(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None,
+        progress: ProgressCallback,
+        **options: Any,
+    ) -> IngestReport:
+        """See `Backend.ingest`; the files are read where the service runs."""
+        return self._ingests.run(dataset, files, columns, progress, **options)
+
+    def jobs(self) -> list[IngestJob]:
+        """See `Backend.jobs`."""
+        return self._ingests.jobs()
+
+    # -- questions --------------------------------------------------------------------------
+    def ask(self, value: QueryValue, execution: str = "auto") -> Question:
+        """See `Backend.ask`."""
+        start = pb.QueryStart(query=value.to_json(), execution=execution)
+        return RemoteQuestion(self, self.channel.ask("Delivery.Resolve", start), execution)
+
+    def status(self) -> pb.ServiceStatus:
+        """See `Backend.status`."""
+        status: pb.ServiceStatus = self.channel.ask("Delivery.Status", pb.StatusRequest())
+        return status
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self.channel.close()
+        self.fetcher.close()
+
+    # -- inside -----------------------------------------------------------------------------
+    def _tables(self, request: pb.TreeRequest) -> list[pa.Table]:
+        tables, pieces = [], bytearray()
+        for piece in self.channel.follow("Delivery.ReadTree", request):
+            pieces += piece.data
+            if len(pieces) > TREE_BYTES_MAX:
+                raise ProtocolError(f"a tree {request.tree!r} is longer than {TREE_BYTES_MAX} bytes")
+            if piece.last:
+                tables.append(_table(bytes(pieces)))
+                pieces = bytearray()
+        if pieces:
+            raise ServiceLost(f"the service at {self.url} broke off in the middle of a tree")
+        return tables
+
+    def _verification(self, request: pb.DatasetRequest, bar: Progress) -> Verification:
+        for event in self.channel.follow("Delivery.Verify", request):
+            if event.HasField("found"):
+                return received(event.found, Verification)
+            bar.reach(event.progress.done, event.progress.total)
+        raise ServiceLost(f"the service at {self.url} broke off before everything was verified")
+
+
+def _request(version: DatasetVersion) -> pb.DatasetRequest:
+    return pb.DatasetRequest(dataset=version.dataset, version=version.number)
+
+
+def _table(data: bytes) -> pa.Table:
+    try:
+        with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+            table = reader.read_all()
+        table.validate()
+    except (pa.ArrowException, OSError) as error:
+        raise ProtocolError(f"the service sent a tree that is no Arrow file: {error}") from error
+    return table.replace_schema_metadata(None)

@@ -1,0 +1,176 @@
+"""Splits as they are fetched: from the event that announced them, or by their ticket over Arrow Flight."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from skyhook_casa.batch import Batch
+from skyhook_casa.compile_query import Output
+from skyhook_casa.errors import ProtocolError, ServiceLost
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.batches import from_ipc, from_wire
+
+from .address import check_location
+
+SPLIT_BYTES_MAX: Final = 256 << 20
+"""Largest split that is taken; services make them of about 16 MiB."""
+FETCH_S: Final = 30.0
+"""Seconds that a fetch may take …"""
+FETCH_BYTES_PER_S: Final = 1 << 20
+"""… and one more for each so many bytes."""
+CLIENTS_MAX: Final = 256
+"""Flight servers to which connections are kept."""
+OPTIONS: Final = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", SPLIT_BYTES_MAX)]
+
+
+class Fetcher:
+    """Connections to Flight servers. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, fl.FlightClient] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def fetch(
+        self, ticket: bytes, locations: Iterable[str], nbytes: int, ended: Ended
+    ) -> list[pa.RecordBatch]:
+        """Return the batches that a ticket stands for, from the first location that gives them all.
+
+        Raises
+        ------
+        ServiceLost
+            If none does.
+        ProtocolError
+            If there are more bytes than `SPLIT_BYTES_MAX`, or a location is none.
+        """
+        failures = []
+        for location in locations:
+            try:
+                return self._fetch(ticket, check_location(location), nbytes, ended)
+            except (pa.ArrowException, fl.FlightError, OSError) as error:
+                self._forget(location)
+                failures.append(f"{location}: {_first_line(error)}")
+        raise ServiceLost(f"a part of the answer cannot be fetched: {'; '.join(failures)}")
+
+    def close(self) -> None:
+        """Close the connections; the next fetch makes new ones."""
+        with self._lock:
+            clients, self._clients = self._clients, OrderedDict()
+        for client in clients.values():
+            client.close()
+
+    def _fetch(self, ticket: bytes, location: str, nbytes: int, ended: Ended) -> list[pa.RecordBatch]:
+        options = fl.FlightCallOptions(timeout=FETCH_S + nbytes / FETCH_BYTES_PER_S)
+        reader = self._client(location).do_get(fl.Ticket(ticket), options)
+        with ended.cancelling(reader):
+            return bounded(chunk.data for chunk in reader)
+
+    def _client(self, location: str) -> fl.FlightClient:
+        with self._lock:
+            client = self._clients.get(location)
+            if client is None:
+                client = self._clients[location] = fl.connect(location, generic_options=OPTIONS)
+                if len(self._clients) > CLIENTS_MAX:
+                    self._clients.popitem(last=False)
+            self._clients.move_to_end(location)
+            return client
+
+    def _forget(self, location: str) -> None:
+        """Make a new connection next time: this one would wait before it tries again."""
+        with self._lock:
+            self._clients.pop(location, None)
+
+
+class Ended:
+    """Whether nobody wants any more splits; ends the fetches that run then."""
+
+    def __init__(self) -> None:
+        self._readers: dict[int, fl.FlightStreamReader] = {}
+        self._lock = threading.Lock()
+        self._is_set = False
+
+    def set(self) -> None:
+        """End all fetches."""
+        with self._lock:
+            self._is_set = True
+            for reader in self._readers.values():
+                reader.cancel()
+
+    @contextmanager
+    def cancelling(self, reader: fl.FlightStreamReader) -> Iterator[None]:
+        """Let `set` cancel a reader meanwhile."""
+        with self._lock:
+            self._readers[id(reader)] = reader
+            if self._is_set:
+                reader.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._readers[id(reader)]
+
+
+def check_size(split: pb.Split) -> None:
+    """Refuse a split that is too large, or of which nobody says where it is.
+
+    Raises
+    ------
+    ProtocolError
+        If it is one of these.
+    """
+    if split.nbytes > SPLIT_BYTES_MAX or split.nbytes < 0 or split.events < 0:
+        raise ProtocolError(
+            f"split {split.number} is announced with {split.events} events in {split.nbytes} bytes; "
+            f"0 to {SPLIT_BYTES_MAX} bytes are taken"
+        )
+    if split.events and not (split.data or split.ticket):
+        raise ProtocolError(f"split {split.number} has {split.events} events but neither data nor a ticket")
+
+
+def inline(split: pb.Split) -> list[pa.RecordBatch]:
+    """Return the batches that came with the announcement of a split."""
+    return bounded(from_ipc(split.data)) if split.data else []
+
+
+def bounded(batches: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return the batches.
+
+    Raises
+    ------
+    ProtocolError
+        If they have more than `SPLIT_BYTES_MAX` bytes.
+    """
+    found, nbytes = [], 0
+    for batch in batches:
+        found.append(batch)
+        nbytes += batch.nbytes
+        if nbytes > SPLIT_BYTES_MAX:
+            raise ProtocolError(f"a split has more than {SPLIT_BYTES_MAX} bytes")
+    return found
+
+
+def unpacked(
+    split: pb.Split, batches: Iterable[pa.RecordBatch], outputs: tuple[Output, ...], rows: bool
+) -> list[Batch]:
+    """Return the events of a split.
+
+    Raises
+    ------
+    ProtocolError
+        If they are not those that were announced.
+    """
+    found = [from_wire(batch, outputs, rows) for batch in batches]
+    events = sum(batch.events for batch in found)
+    if events != split.events:
+        raise ProtocolError(f"split {split.number} has {events} events; {split.events} were announced")
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:300]

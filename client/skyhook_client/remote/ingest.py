@@ -1,0 +1,167 @@
+"""Ingest jobs of a service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from skyhook_casa.errors import IngestError, InvalidRequest, ServiceLost, SkyhookError
+from skyhook_casa.ingest import IngestReport, ProgressCallback, SkippedBranch
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.errors import from_error_message
+
+from ..jobs import IngestJob, JobControl
+from .channel import Channel
+
+ENDED: Final = ("done", "failed", "cancelled")
+"""States of a job in which nothing more will happen."""
+
+
+class Ingests(JobControl):
+    """Starts, follows and ends the ingest jobs of a service."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def run(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None,
+        progress: ProgressCallback,
+        *,
+        tree: str = "Events",
+        codec: str = "lz4",
+        partition_bytes: int | None = None,
+        chunk_events: int | None = None,
+        workers: int | None = None,
+        append: bool = True,
+        skip_bad_files: bool = False,
+    ) -> IngestReport:
+        """Run a job to its end and return what was done; Ctrl-C cancels it."""
+        if workers is not None:
+            raise InvalidRequest(f"workers={workers}: the service uses those that it has; leave it out")
+        if columns is not None and not columns:
+            raise InvalidRequest("columns is empty; name at least one, or leave it out for all of them")
+        request = pb.IngestRequest(
+            dataset=dataset,
+            files=named(files),
+            columns=[columns] if isinstance(columns, str) else columns,
+            tree=tree,
+            codec=codec,
+            partition_bytes=partition_bytes,
+            chunk_events=chunk_events,
+            replace=not append,
+            skip_bad_files=skip_bad_files,
+        )
+        job = self._channel.ask("Ingest.Start", request, again=False)
+        try:
+            job = self._followed(job, progress)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(self._cancelled(job.job_id))
+            raise
+        return _report(job)
+
+    def jobs(self) -> list[IngestJob]:
+        """Return all jobs that the service knows, oldest first."""
+        return [self._value(job) for job in self._channel.list("Ingest.List", pb.ListJobsRequest())]
+
+    def cancel_job(self, job: IngestJob) -> IngestJob:
+        """See `JobControl.cancel_job`."""
+        return self._act("Ingest.Cancel", job.job_id)
+
+    def retry_job(self, job: IngestJob) -> IngestJob:
+        """See `JobControl.retry_job`."""
+        return self._act("Ingest.Retry", job.job_id)
+
+    def _act(self, name: str, job_id: str) -> IngestJob:
+        return self._value(self._channel.ask(name, pb.JobRequest(job_id=job_id), again=False))
+
+    def _followed(self, job: pb.IngestJob, progress: ProgressCallback) -> pb.IngestJob:
+        """Return the job once it has ended, however often the service is lost meanwhile."""
+        request = pb.JobRequest(job_id=job.job_id)
+        while job.state not in ENDED:
+            for update in self._channel.patience.retrying()(lambda: self._updates(request)):
+                job = update
+                progress(job.events_done, job.events)
+        return job
+
+    def _updates(self, request: pb.JobRequest) -> Iterator[pb.IngestJob]:
+        """Return what a job does, once something was said of it, until that breaks off."""
+        updates = self._channel.follow("Ingest.Watch", request)
+        first = next(updates, None)
+        if first is None:
+            raise ServiceLost(
+                f"the service at {self._channel.url} said nothing of ingest job {request.job_id}"
+            )
+
+        def rest() -> Iterator[pb.IngestJob]:
+            yield first
+            try:
+                yield from updates
+            except ServiceLost:
+                return  # asked again, as the job has not ended
+
+        return rest()
+
+    def _cancelled(self, job_id: str) -> str:
+        try:
+            self._act("Ingest.Cancel", job_id)
+        except SkyhookError as error:
+            return f"ingest job {job_id} could not be cancelled and may go on: {error}"
+        return f"ingest job {job_id} was cancelled"
+
+    def _value(self, job: pb.IngestJob) -> IngestJob:
+        return IngestJob(
+            job.job_id,
+            job.dataset,
+            job.state,
+            files=job.files,
+            events=job.events,
+            events_done=job.events_done,
+            version=job.version if job.HasField("version") else None,
+            updated=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=job.updated),
+            error=str(from_error_message(job.error)) if job.HasField("error") else "",
+            control=self,
+        )
+
+
+def named(files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return paths, globs and URLs as the service needs them: paths of this machine are made absolute."""
+    given = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    texts = [os.fspath(one) for one in given]
+    return [text if "://" in text else str(Path(text).expanduser().absolute()) for text in texts]
+
+
+def _report(job: pb.IngestJob) -> IngestReport:
+    """Return what a job did.
+
+    Raises
+    ------
+    SkyhookError
+        What it failed with.
+    """
+    if job.state == "cancelled":
+        raise IngestError(f"ingest job {job.job_id} of dataset {job.dataset!r} was cancelled")
+    if job.state == "failed":
+        error = from_error_message(job.error)
+        error.add_note(f"ingest job {job.job_id}")
+        raise error
+    skipped: dict[str, list[SkippedBranch]] = {}
+    for one in job.skipped:
+        skipped.setdefault(one.path, []).append(SkippedBranch(one.name, one.typename, one.reason))
+    return IngestReport(
+        dataset=job.dataset,
+        version=job.version,
+        files=job.files,
+        events=job.events,
+        partitions_made=job.partitions_made,
+        partitions_reused=job.partitions_reused,
+        bytes=job.bytes,
+        source_bytes=job.source_bytes,
+        seconds=job.seconds,
+        skipped=skipped,
+    )

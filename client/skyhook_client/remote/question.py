@@ -1,0 +1,54 @@
+"""A query that a service resolved."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from skyhook_casa.explain import Explanation
+from skyhook_casa.progress import Progress
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.query import Query as QueryValue
+
+from ..backend import Question, Run
+from .answers import outputs_of, query_of, received, version_of
+from .run import RemoteRun
+
+if TYPE_CHECKING:
+    from .backend import RemoteBackend
+
+
+class RemoteQuestion(Question):
+    """What a service said that it would deliver."""
+
+    def __init__(self, backend: RemoteBackend, plan: pb.QueryPlan, execution: str) -> None:
+        self.backend = backend
+        self.value = query_of(plan)
+        self.version = version_of(plan)
+        self.outputs = outputs_of(plan)
+        self.execution = execution
+
+    def knows(self, name: str) -> bool:
+        """See `Question.knows`."""
+        stored = {output.name for output in self.outputs} - dict(self.value.define).keys()
+        return name in stored or bool(self.backend.columns(self.version, glob.escape(name)))
+
+    def asking(self, value: QueryValue) -> Question:
+        """See `Question.asking`."""
+        return self.backend.ask(replace(value, version=self.version.number), self.execution)
+
+    def only(self, outputs: Sequence[str]) -> Question:
+        """See `Question.only`."""
+        names = tuple(output.name for output in self.outputs if output.name in outputs)
+        return self.asking(replace(self.value, columns=names))
+
+    def run(self, progress: Progress, rows: bool = False, histograms: bytes = b"") -> Run:
+        """See `Question.run`."""
+        return RemoteRun(self, progress, rows, histograms)
+
+    def explain(self) -> Explanation:
+        """See `Question.explain`."""
+        start = pb.QueryStart(query=self.value.to_json(), execution=self.execution)
+        return received(self.backend.channel.ask("Delivery.Explain", start), Explanation)

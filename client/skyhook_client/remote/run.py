@@ -1,0 +1,204 @@
+"""A run of a query by a service: splits taken one by one, whatever happens to service and network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from skyhook_casa.batch import Batch
+from skyhook_casa.errors import ProtocolError, SkyhookError
+from skyhook_casa.progress import Progress
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.held import Held
+from skyhook_casa.report import Report, counted, human_bytes
+
+from ..backend import Bins, Run
+from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
+from .stream import SplitStream
+
+if TYPE_CHECKING:
+    from .question import RemoteQuestion
+
+T = TypeVar("T")
+
+
+class RemoteRun(Run):
+    """Takes splits in order and remembers which events it holds.
+
+    Whatever breaks, the stream is begun again with what is held, so each event comes once.
+    """
+
+    def __init__(self, question: RemoteQuestion, progress: Progress, rows: bool, histograms: bytes) -> None:
+        self.report = Report(question.version.dataset, question.version.number, seconds={"total": 0.0})
+        self._question = question
+        self._progress = progress
+        self._rows = rows
+        self._histograms = histograms
+        self._held = Held()
+        self._stream: SplitStream | None = None
+        self._object_bytes = 0
+        self._bytes = 0
+        self._began_s = time.monotonic()
+
+    def collect(self) -> Batch:
+        """See `Run.collect`."""
+        with self._running():
+            return self._joined([batch for batches in self._splits() for batch in batches])
+
+    def stream(self, batch_bytes: int) -> Iterator[Batch]:
+        """See `Run.stream`; the events of the first split are given as soon as they are there."""
+        with self._running():
+            gathered: list[Batch] = []
+            nbytes, given = 0, False
+            for batches in self._splits():
+                for number, batch in enumerate(batches, 1):
+                    gathered.append(batch)
+                    nbytes += batch.nbytes
+                    if nbytes >= batch_bytes or (number == len(batches) and not given):
+                        whole, gathered, nbytes, given = self._joined(gathered), [], 0, True
+                        yield from whole.pieces(batch_bytes)
+            if gathered or not given:
+                yield from self._joined(gathered).pieces(batch_bytes)
+
+    def count(self) -> int:
+        """See `Run.count`."""
+        with self._running():
+            self._whole(pb.QueryStart.COUNT)
+        return self.report.events_out
+
+    def fill(self) -> Bins:
+        """See `Run.fill`."""
+        with self._running():
+            end = self._whole(pb.QueryStart.HISTOGRAMS)
+            return ReceivedBins.checked(end.histograms, self._question.outputs, self._histograms)
+
+    # -- splits -----------------------------------------------------------------------------
+    def _splits(self) -> Iterator[list[Batch]]:
+        """Yield the batches of each split that has any, and check that they are all there."""
+        while (taken := self._retrying(self._take)) is not None:
+            split, batches = taken
+            self._add(split)
+            if batches:
+                yield batches
+        self._check_whole()
+
+    def _take(self) -> tuple[pb.Split, list[Batch]] | None:
+        if self._stream is None:
+            self._stream = self._begin(pb.QueryStart.BATCHES)
+        return self._stream.take()
+
+    def _whole(self, deliver: pb.QueryStart.Deliver) -> pb.QueryEnd:
+        """Run a query of which only the end is wanted, and return it."""
+        end = self._retrying(lambda: self._last(deliver))
+        object_bytes = self._object_bytes
+        self.report = report_of(end.report)
+        self.report.bytes_skipped = max(0, object_bytes - self.report.bytes_read)
+        return end
+
+    def _last(self, deliver: pb.QueryStart.Deliver) -> pb.QueryEnd:
+        self._stream = self._begin(deliver)
+        if self._stream.take() is not None or self._stream.end is None:
+            raise ProtocolError("the service sent events, but only counts were asked for")
+        return self._stream.end
+
+    def _begin(self, deliver: pb.QueryStart.Deliver) -> SplitStream:
+        start = pb.QueryStart(
+            query=self._question.value.to_json(),
+            execution=self._question.execution,
+            deliver=deliver,
+            rows=self._rows,
+            histograms=self._histograms if deliver == pb.QueryStart.HISTOGRAMS else b"",
+            held=self._held.to_message(),
+        )
+        backend = self._question.backend
+        return SplitStream(
+            backend.channel, backend.fetcher, start, self._question.outputs, self._planned, self._advanced
+        )
+
+    def _retrying(self, attempt: Callable[[], T]) -> T:
+        """Return what an attempt returns; after a loss the next one begins another stream."""
+        return self._question.backend.channel.patience.retrying(self._drop_stream)(attempt)
+
+    def _drop_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Close the stream however the run ends; complete the report if it ends well."""
+        try:
+            yield
+            if self._stream is not None:
+                self._stream.finish()
+                self._stream = None
+            self._complete()
+        except SkyhookError as error:
+            note = f"query {self.report.query_id}"
+            if self.report.query_id and note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
+        finally:
+            self._drop_stream()
+
+    # -- what is told of it -------------------------------------------------------------------
+    def _planned(self, plan: pb.QueryPlan) -> None:
+        """Refuse a plan that is not that of the question."""
+        question = self._question
+        self.report.query_id = plan.query_id
+        # To count events nothing is delivered.
+        outputs = outputs_of(plan) if plan.outputs else question.outputs
+        if version_of(plan) != question.version or outputs != question.outputs:
+            raise ProtocolError(
+                f"the service plans another answer than it announced for {question.version.dataset!r}; "
+                "it may have been replaced: make the query again"
+            )
+        self.report.partitions_planned = plan.partitions
+        self.report.cutflow = self.report.cutflow or [(term, 0) for term in plan.terms]
+        self._object_bytes = plan.object_bytes
+
+    def _advanced(self, done: int, total: int) -> None:
+        seconds = max(1e-3, time.monotonic() - self._began_s)
+        splits = counted(self.report.splits, "split")
+        self._progress.note = f"{splits}, {human_bytes(round(self._bytes / seconds))}/s"
+        events = self._question.version.events
+        # After a loss a stream counts only what was missing.
+        self._progress.reach(max(self._progress.done, min(events, events - total + done)), events)
+
+    def _add(self, split: pb.Split) -> None:
+        """Count a split as held by the caller."""
+        check_covers(split, self._question.version)
+        self._held.merge(split.covers)
+        self._bytes += split.nbytes
+        report = report_of(split.report)
+        if report.cutflow and [term for term, _ in report.cutflow] != [
+            term for term, _ in self.report.cutflow
+        ]:
+            raise ProtocolError(f"split {split.number} was made with other conditions than those of the plan")
+        self.report.add(replace(report, splits=1))
+
+    def _check_whole(self) -> None:
+        report, limit = self.report, self._question.value.limit
+        if limit is not None and report.events_out > limit:
+            raise ProtocolError(f"the service delivered {report.events_out} events; the limit is {limit}")
+        if self._held.events_out != report.events_out:
+            raise ProtocolError(
+                f"{self._held.events_out} events were delivered; their reports tell of {report.events_out}"
+            )
+        limited = limit is not None and report.events_out >= limit
+        if report.partitions_done != report.partitions_planned and not limited:
+            done, planned = report.partitions_done, report.partitions_planned
+            raise ProtocolError(f"the answer ended after {done} of {planned} partitions")
+        report.bytes_skipped = max(0, self._object_bytes - report.bytes_read)
+
+    def _complete(self) -> None:
+        self.report.seconds["total"] = time.monotonic() - self._began_s
+        if self.report.partitions_done == self.report.partitions_planned:
+            events = self._question.version.events
+            self._progress.reach(events, events)
+
+    def _joined(self, batches: list[Batch]) -> Batch:
+        return Batch.concat(batches) if batches else Batch.empty(self._question.outputs, self._rows)

@@ -1,0 +1,193 @@
+"""One stream of a query: its events are read ahead, and its splits fetched ahead, within bounds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Final
+
+from skyhook_casa.batch import Batch
+from skyhook_casa.compile_query import Output
+from skyhook_casa.errors import ProtocolError, ServiceLost
+from skyhook_casa.feed import Feed
+from skyhook_casa.protocol import delivery_pb2 as pb
+
+from .channel import Channel
+from .fetch import Ended, Fetcher, check_size, inline, unpacked
+
+AHEAD_BYTES: Final = 32 << 20
+"""About how many bytes are fetched or being fetched that nobody has taken yet."""
+FETCHES: Final = 3
+"""Splits that are fetched at the same time."""
+CLOSE_S: Final = 5.0
+"""How long to wait for a stream to end by itself, and then for its threads."""
+
+Planned = Callable[[pb.QueryPlan], None]
+Advanced = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Coming:
+    """A split that is announced."""
+
+    split: pb.Split
+    batches: Future[list[Batch]] = field(default_factory=Future)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes, at least one."""
+        return max(1, self.split.nbytes)
+
+
+class SplitStream:
+    """A `Query` call that was begun. Belongs to one thread, but for its readers.
+
+    Parameters
+    ----------
+    channel, fetcher
+        Connections to the service.
+    start : QueryStart
+        The query, and what of it is held already.
+    outputs : tuple of Output
+        The columns that the service said it would deliver.
+    planned : callable
+        Told the plan, which it may refuse, before there is any split; in a thread of this stream.
+    advanced : callable
+        Told the events done and to be done; in the same thread.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        fetcher: Fetcher,
+        start: pb.QueryStart,
+        outputs: tuple[Output, ...],
+        planned: Planned,
+        advanced: Advanced,
+    ) -> None:
+        self.end: pb.QueryEnd | None = None
+        self._channel = channel
+        self._fetcher = fetcher
+        self._outputs = outputs
+        self._rows = start.rows
+        self._delivers = start.deliver == pb.QueryStart.BATCHES
+        self._planned = planned
+        self._advanced = advanced
+        self._has_plan = False
+        self._announced = 0
+        self._events = 0
+        self._taken = 0
+        self._feed: Feed[Coming] = Feed(AHEAD_BYTES)
+        self._coming = iter(self._feed)
+        self._ended = Ended()
+        self._pool: ThreadPoolExecutor | None = None
+        self._messages: SimpleQueue[pb.QueryMessage | None] = SimpleQueue()
+        self._messages.put(pb.QueryMessage(start=start))
+        self._call: Any = channel.query(iter(self._messages.get, None))
+        self._reader = threading.Thread(target=self._read, name="query", daemon=True)
+        self._reader.start()
+
+    def take(self) -> tuple[pb.Split, list[Batch]] | None:
+        """Return the next split; None if there are no more, and `end` is there.
+
+        Tells the service that the split before is held.
+
+        Raises
+        ------
+        ServiceLost
+            If the stream broke off, or a split cannot be fetched.
+        SkyhookError
+            What the service says of a query that failed.
+        """
+        if self._taken:
+            self._messages.put(pb.QueryMessage(acknowledge=self._taken))
+        coming = next(self._coming, None)
+        if coming is None:
+            return None
+        batches = coming.batches.result()
+        self._taken = coming.split.number
+        return coming.split, batches
+
+    def finish(self) -> None:
+        """Let the stream, all of which was taken, end by itself, and close it."""
+        self._messages.put(None)
+        self._reader.join(CLOSE_S)
+        self.close()
+
+    def close(self) -> None:
+        """End the stream at once, at any time."""
+        self._feed.end()
+        self._call.cancel()
+        self._messages.put(None)
+        self._ended.set()
+        self._reader.join(CLOSE_S)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- in the thread that reads -------------------------------------------------------------
+    def _read(self) -> None:
+        """Read all events; what goes wrong is raised by `take`."""
+        try:
+            with self._channel.speaking():
+                for event in self._call:
+                    if not self._handle(event):
+                        return
+            if self.end is None:
+                raise ServiceLost(
+                    f"the service at {self._channel.url} broke off before the end of the answer"
+                )
+        except BaseException as error:  # noqa: BLE001
+            self._feed.end(error)
+        else:
+            self._feed.end()
+
+    def _handle(self, event: pb.QueryEvent) -> bool:
+        """Handle one event; return False if nobody wants more."""
+        kind = event.WhichOneof("event")
+        if self.end is not None or self._has_plan == (kind == "plan"):
+            raise ProtocolError(f"the service sent an event {kind!r} out of turn")
+        if kind == "plan":
+            self._has_plan = True
+            self._planned(event.plan)
+        elif kind == "split":
+            return self._announce(event.split)
+        elif kind == "progress":
+            self._advanced(event.progress.done, event.progress.total)
+        elif kind == "end":
+            self._check_end(event.end)
+            self.end = event.end
+            self._feed.end()
+        return True
+
+    def _announce(self, split: pb.Split) -> bool:
+        """Begin to fetch a split, once there is room for it."""
+        self._announced += 1
+        self._events += split.events
+        if split.number != self._announced:
+            raise ProtocolError(f"the service announced split {split.number} after {self._announced - 1}")
+        check_size(split)
+        coming = Coming(split)
+        if split.ticket:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(FETCHES, "fetch")
+            coming.batches = self._pool.submit(self._fetch, split)
+        else:
+            coming.batches.set_result(unpacked(split, inline(split), self._outputs, self._rows))
+        return self._feed.put(coming)
+
+    def _fetch(self, split: pb.Split) -> list[Batch]:
+        # The service itself has what its workers hold, where they cannot be reached.
+        locations = [*split.locations, self._channel.flight_location()]
+        batches = self._fetcher.fetch(split.ticket, locations, split.nbytes, self._ended)
+        return unpacked(split, batches, self._outputs, self._rows)
+
+    def _check_end(self, end: pb.QueryEnd) -> None:
+        if end.splits != self._announced:
+            raise ProtocolError(f"the service ended after {self._announced} splits; it says {end.splits}")
+        if self._delivers and end.report.events_out != self._events:
+            raise ProtocolError(
+                f"the splits have {self._events} events; the service says {end.report.events_out}"
+            )
