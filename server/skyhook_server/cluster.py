@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from distributed import Client, KilledWorker, LocalCluster
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from skyhook_casa.errors import ServiceBusy, SkyhookError, StoreError
 from skyhook_casa.split import Split
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ALLOWED_DEATHS: Final = 3
 """Workers that may die at a split before it is given up."""
+CLUSTER_S: Final = 30.0
+"""How long a split waits for a cluster that went away to come back."""
 POLL_S: Final = 1.0
 """How often the size of a cluster is asked for."""
 THREADS_WITHOUT_WORKERS: Final = 4
@@ -144,12 +147,13 @@ class Cluster:
             return await loop.run_in_executor(self._executor, self._run_here, split, histograms, delivers)
         key = self._key if self.is_local else WORKER
         arguments = (key, split.encode(), self._store.url, histograms, delivers)
-        try:
-            made = await self._run_task(split.query_id, arguments)
-        except SkyhookError:
-            raise
-        except Exception as error:
-            raise self._explained(error) from error
+        patience = AsyncRetrying(
+            retry=retry_if_exception_type(ServiceBusy),
+            stop=stop_after_delay(CLUSTER_S),
+            wait=wait_fixed(POLL_S),
+            reraise=True,
+        )
+        made: Made = await patience(self._run_task, split.query_id, arguments)
         if made.location:
             self.locations[made.ticket] = made.location
         return made
@@ -197,8 +201,7 @@ class Cluster:
                     waiting, timeout=self._settings.hang_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if done:
-                    made: Made = done.pop().result()
-                    return made
+                    return self._result(done.pop())
                 twin = await self._twin(futures, query_id, arguments)
                 if twin is not None:
                     futures.append(twin)
@@ -208,6 +211,17 @@ class Cluster:
                 one.cancel()
             for future in futures:
                 future.release()
+
+    def _result(self, done: asyncio.Future[Made]) -> Made:
+        """Return what a task gave, or raise what its end means."""
+        try:
+            return done.result()
+        except SkyhookError:
+            raise
+        except asyncio.CancelledError as error:  # Dask's own: nobody here cancels a task that is done
+            raise ServiceBusy(f"the Dask cluster at {self._settings.dask} lost a split", 2.0) from error
+        except Exception as error:
+            raise self._explained(error) from error
 
     def _submit(self, query_id: str, arguments: tuple[Any, ...], **options: Any) -> Any:
         if self._client is None or self._client.status != "running":

@@ -25,6 +25,9 @@ THREADS_LEAST: Final = 4
 RETRY_AFTER_S: Final = 1.0
 """When a client that was refused should come again."""
 
+GRACE_S: Final = 2.0
+"""How long splits of a query that ended may go on."""
+
 _log = get_logger(__name__)
 
 
@@ -116,7 +119,12 @@ class Dispatcher:
     def remove(self, run: QueryRun) -> None:
         """Forget a query."""
         self._runs.pop(run.query_id, None)
-        if not run.running:
+        if run.running:
+            # They end at the end of their turn; those that no worker has begun until then never do.
+            own = [task for task in self._tasks if task.get_name() == run.query_id]
+            for task in own:
+                asyncio.get_running_loop().call_later(GRACE_S, task.cancel)
+        else:
             self._cluster.forget(run.query_id)
         self.wake()
 
@@ -133,7 +141,7 @@ class Dispatcher:
                 run.last_served = next(self._turns)
                 # A split must be known as running before the next one is chosen.
                 run.begin(piece)
-                task = asyncio.create_task(self._work(run, piece))
+                task = asyncio.create_task(self._work(run, piece), name=run.query_id)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 

@@ -19,6 +19,7 @@ from skyhook_casa.execution import EXECUTIONS
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.query import Query
 from skyhook_casa.stores import open_store
+from skyhook_casa.work import Work
 
 from .cluster import REMOTE_THREADS, Cluster
 from .dispatcher import Dispatcher
@@ -110,6 +111,10 @@ class Engine:
             self._plans = Plans(self.catalog, self.settings.plan_cache)
         return self._plans.prepare(Query.from_json(start.query), start.deliver == pb.QueryStart.COUNT)
 
+    def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
+        prepared = self.prepare(start)
+        return prepared, prepared.work(start.execution or "auto", start.rows, start.histograms)
+
     def new_query_id(self) -> str:
         """Return a name for a query that no other has."""
         return secrets.token_hex(6)
@@ -125,9 +130,8 @@ class Engine:
                 outcome = "refused"
                 raise
             loop = asyncio.get_running_loop()
-            prepared = await loop.run_in_executor(self.threads, self.prepare, start)
-            run = QueryRun(self, query_id, client, prepared, start)
-            await run.prepare()
+            prepared, work = await loop.run_in_executor(self.threads, self._compile, start)
+            run = QueryRun(self, query_id, client, prepared, work, start)
             self.dispatcher.add(run)
             try:
                 yield run

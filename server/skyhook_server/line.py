@@ -59,6 +59,8 @@ class Line:
         Bytes of its answer at which a piece stops.
     threads : int
         How many workers share the work.
+    first_bytes : int
+        Where the first piece stops.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Line:
         turn_s: float,
         split_bytes: int,
         threads: int,
-        first_bytes: int = FIRST_BYTES,
+        first_bytes: int,
     ) -> None:
         self._rest = missing
         self._next = 0
@@ -114,10 +116,12 @@ class Line:
         piece.state = State.RUNNING
         self.running += 1
 
-    def end(self, piece: Piece, made: Made) -> None:
-        """Note what came of a piece; what it left is the piece behind it."""
-        piece.state, piece.made = State.READY, made
+    def end(self, piece: Piece, made: Made | None) -> None:
+        """Note what came of a piece, if anything did; what it left is the piece behind it."""
         self.running -= 1
+        if made is None:
+            return
+        piece.state, piece.made = State.READY, made
         self.ready_bytes += made.nbytes
         self._seconds += made.seconds
         self._events += made.report.events_in

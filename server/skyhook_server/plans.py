@@ -32,10 +32,14 @@ class Prepared:
         """Bytes of the objects that hold them."""
         return sum(part.object.bytes for part in self.parts)
 
+    @cached_property
+    def _work(self) -> Work:
+        with self.lock:
+            return self.plan.work()
+
     def work(self, execution: str, rows: bool, histograms: bytes) -> Work:
         """Return what is computed on every partition. Raises as `Plan.program` does."""
-        with self.lock:
-            return self.plan.work(execution, rows, histograms)
+        return replace(self._work, execution=execution, rows=rows, histograms=histograms)
 
 
 class Plans:

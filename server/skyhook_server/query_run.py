@@ -19,9 +19,10 @@ from skyhook_casa.protocol.held import Held
 from skyhook_casa.protocol.reports import report_message
 from skyhook_casa.report import Report
 from skyhook_casa.split import Split
+from skyhook_casa.work import Work
 from skyhook_casa.worker import NO_LIMIT
 
-from .line import UNANNOUNCED_MAX, Line, Piece
+from .line import FIRST_BYTES, UNANNOUNCED_MAX, Line, Piece
 from .place import Made
 from .plans import Prepared, answer_key
 from .result_cache import Kept
@@ -48,6 +49,8 @@ class QueryRun:
         Whom it is for.
     prepared : Prepared
         What is asked.
+    work : Work
+        What is computed on every partition.
     start : QueryStart
         How it is asked.
     """
@@ -58,6 +61,7 @@ class QueryRun:
         query_id: str,
         client: str,
         prepared: Prepared,
+        work: Work,
         start: pb.QueryStart,
     ) -> None:
         plan = prepared.plan
@@ -92,24 +96,19 @@ class QueryRun:
         self._changed = asyncio.Event()
         self._error: SkyhookError | None = None
         self._ended = False
-
-    async def prepare(self) -> None:
-        """Compile the programs, and cut the work. Raises as `Plan.program` does."""
-        loop = asyncio.get_running_loop()
-        start, settings = self._start, self._settings
-        execution = start.execution or "auto"
-        self.work = await loop.run_in_executor(
-            None, self._prepared.work, execution, start.rows, start.histograms
+        self.work = work
+        self.report.cutflow = [(term, 0) for term in work.terms]
+        missing = list(self._held.missing(prepared.parts))
+        self._alone = len(missing) == 1 and missing[0][0].object.bytes <= ALONE_BYTES
+        self._line = Line(
+            missing,
+            self._settings.turn_s,
+            self._settings.split_bytes,
+            self._cluster.threads,
+            FIRST_BYTES if self._delivers else self._settings.split_bytes,
         )
-        parts = self._prepared.parts
-        self.report.cutflow = [(term, 0) for term in self.work.terms]
-        missing = list(self._held.missing(parts))
-        first = {} if self._delivers else {"first_bytes": settings.split_bytes}
-        self._line = Line(missing, settings.turn_s, settings.split_bytes, self._cluster.threads, **first)
-        small = len(missing) == 1 and missing[0][0].object.bytes <= ALONE_BYTES
-        self._alone = small
-        self._key = answer_key(self.plan.version.id, self.work, self._limit)
-        if self._resumes or self._limit_left() == 0:
+        self._key = answer_key(plan.version.id, work, self._limit)
+        if self._resumes:
             self._kept = None
         else:
             self._take_cached()
@@ -157,18 +156,16 @@ class QueryRun:
             piece.bytes_max if self._delivers else NO_LIMIT,
             self._settings.turn_s,
         )
+        made = None
         try:
             made = await self._cluster.run(split, self._histograms, self._delivers, self._alone)
         except SkyhookError as error:
             self.fail(error)
-            self._line.running -= 1
-            return
-        if self._ended:
+        finally:
+            self._line.end(piece, None if self._ended else made)
+            self._changed.set()
+        if made is not None and self._ended:
             await self._cluster.release([made])
-            self._line.running -= 1
-            return
-        self._line.end(piece, made)
-        self._changed.set()
 
     def fail(self, error: SkyhookError) -> None:
         """End the query with an error."""
@@ -347,7 +344,7 @@ class QueryRun:
         ready = self._cluster.place.shelf.get(made.ticket) if made.ticket else None
         bins = made.bins
         kept = replace(made, ticket=b"", report=replace(made.report, splits_cached=1), bins=bins)
-        self._kept.append(Kept(kept, piece.first, piece.stop, ready))
+        self._kept.append(Kept(kept, piece.first, piece.parts, ready))
 
     def _take_cached(self) -> None:
         """Put the answer of an equal query on the line, if there is one."""
@@ -360,8 +357,7 @@ class QueryRun:
         self._spare += self._line.drop()
         for kept in answer:
             ticket = b"" if kept.ready is None else self._cluster.place.shelf.put(kept.ready)
-            parts = [part for part in self._prepared.parts if kept.first.partition <= part.index < kept.stop]
-            piece = Piece(parts, kept.first, 0)
+            piece = Piece(kept.parts, kept.first, 0)
             self._line.add_ready(piece, replace(kept.made, ticket=ticket))
 
     def _end(self) -> pb.QueryEnd:

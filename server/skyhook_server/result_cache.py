@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from skyhook_casa.catalog import Partition
 from skyhook_casa.protocol.held import Position
 
 from .place import Made
@@ -18,8 +19,7 @@ class Kept:
 
     made: Made
     first: Position
-    stop: int
-    """Number of the partition in which it ends."""
+    parts: Sequence[Partition]
     ready: Ready | None
     """The events, if they do not travel in the event that announces them."""
 
