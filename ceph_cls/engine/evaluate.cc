@@ -69,9 +69,16 @@ bool Evaluator::Run(const std::vector<int>& order, const std::vector<ColumnValue
   columns_ = &columns;
   rows_ = rows;
   for (int number : order) {
+    CheckTime();
     if (!RunNode(number)) return false;
   }
   return true;
+}
+
+void Evaluator::CheckTime() const {
+  constexpr auto never = std::chrono::steady_clock::time_point::max();
+  if (give_up_at_ == never || std::chrono::steady_clock::now() < give_up_at_) return;
+  throw Error(Kind::kStore, "the query takes too long for so few events: compute it where nobody else waits");
 }
 
 const Value& Evaluator::ValueOf(int32_t number) {

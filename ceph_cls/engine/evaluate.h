@@ -1,6 +1,7 @@
 // Runs the nodes of a program over a block of rows of one chunk.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -77,6 +78,11 @@ class Evaluator {
   // that should have but have not equal lengths, kResourceExhausted.
   bool Run(const std::vector<int>& order, const std::vector<ColumnValues>& columns, const Rows& rows);
 
+  // Makes Run and CheckTime throw Error(kStore) from then on: whoever asked may compute it elsewhere. Looked
+  // at before each node of each block.
+  void GiveUpAt(std::chrono::steady_clock::time_point when) { give_up_at_ = when; }
+  void CheckTime() const;
+
   // Valid until the next Run. Constants are expanded to one value per row.
   const Value& ValueOf(int32_t node);
   const Lists& ListsOf(int32_t axis) const { return lists_[static_cast<size_t>(axis)]; }
@@ -114,6 +120,7 @@ class Evaluator {
   const Program& program_;
   const std::vector<ColumnValues>* columns_ = nullptr;
   Rows rows_{};
+  std::chrono::steady_clock::time_point give_up_at_ = std::chrono::steady_clock::time_point::max();
   std::vector<Value> values_;
   std::vector<Lists> lists_;
   Arena arena_;

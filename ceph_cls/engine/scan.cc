@@ -12,6 +12,10 @@ namespace {
 constexpr uint64_t kFirstReadBytes = 1024;
 // Events delivered between two looks at the limits.
 constexpr int64_t kSliceRows = 1024;
+// Of pieces that are not the first.
+constexpr int64_t kPieceRowsMin = 64;
+constexpr auto kPieceQuick = std::chrono::milliseconds(5);
+constexpr auto kPieceSlow = std::chrono::milliseconds(20);
 // Chunks opened ahead of the current one: their columns may take no bytes, but each has its slots.
 constexpr uint32_t kChunksAheadMax = 64;
 
@@ -25,13 +29,16 @@ Scan::Scan(const Program& program, const ObjectPlace& place, const ScanLimits& l
       evaluator_(program),
       chunk_(static_cast<uint32_t>(limits.cursor >> 32)),
       first_row_(limits.cursor & 0xFFFFFFFF),
+      piece_rows_(limits.milliseconds_max > 0 ? limits.first_piece_rows : int64_t{kChunkEventsMax}),
+      start_(Clock::now()),
       events_at_start_(result->events),
       bytes_at_start_(result->nbytes()) {
   if (limits.cursor < 0 || place.directory_start > kObjectBytesMax ||
       place.directory_bytes > kObjectBytesMax) {
     Invalid("the cursor or the directory's place is out of range");
   }
-  deadline_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(limits.milliseconds_max);
+  if (limits.milliseconds_max > 0)
+    evaluator_.GiveUpAt(start_ + std::chrono::milliseconds(kGiveUpMilliseconds));
   LinkResult();
   report_.passed.resize(program.terms.size());
   std::vector<int32_t> roots = program.terms;
@@ -218,26 +225,39 @@ Scan::Step Scan::RunChunks() {
   }
   while (chunk_ < header_.n_chunks) {
     Chunk& chunk = ChunkAt(chunk_);
-    if (!RunChunk(&chunk)) {
-      if (!needs_.empty()) return Step::kNeed;
-      result_.report.Add(report_);
-      return Step::kPaused;
-    }
-    Recycle(&chunk);
-    chunks_.pop_front();
-    ++chunk_;
-    first_row_ = 0;
-    counted_ = cut_done_ = false;
+    if (!RunPiece(&chunk)) return needs_.empty() ? Pause() : Step::kNeed;
+    FitPieces();
+    first_row_ = end_row_;
+    started_ = cut_done_ = false;
     term_ = 0;
-    if (limits_.milliseconds_max > 0 && chunk_ < header_.n_chunks &&
-        std::chrono::steady_clock::now() >= deadline_) {
-      cursor_ = int64_t{chunk_} << 32;
-      result_.report.Add(report_);
-      return Step::kPaused;
+    const bool chunk_done = end_row_ == int64_t{chunk_events_[chunk_]};
+    if (chunk_done) {
+      Recycle(&chunk);
+      chunks_.pop_front();
+      ++chunk_;
+      first_row_ = 0;
+    }
+    if (chunk_ < header_.n_chunks && (IsTimeUp(chunk_done) || (chunk_done && IsFull(0)))) {
+      cursor_ = int64_t{chunk_} << 32 | first_row_;
+      return Pause();
     }
   }
   result_.report.Add(report_);
   return Step::kDone;
+}
+
+Scan::Step Scan::Pause() {
+  result_.report.Add(report_);
+  return Step::kPaused;
+}
+
+bool Scan::IsTimeUp(bool chunk_done) const {
+  const std::chrono::milliseconds most(limits_.milliseconds_max);
+  return limits_.milliseconds_max > 0 && Clock::now() - start_ >= (chunk_done ? most / 2 : most);
+}
+
+bool Scan::IsFull(int64_t slack) const {
+  return limits_.bytes_max >= 0 && result_.nbytes() - bytes_at_start_ >= limits_.bytes_max + slack;
 }
 
 Scan::Chunk& Scan::ChunkAt(uint32_t number) {
@@ -261,9 +281,9 @@ void Scan::Judge(Chunk* chunk) {
 }
 
 // Returns false if bytes are needed or a limit is passed.
-bool Scan::RunChunk(Chunk* chunk) {
+bool Scan::RunPiece(Chunk* chunk) {
   if (!cut_done_) {
-    if (term_ == 0) StartChunk(chunk);
+    if (term_ == 0) StartPiece(chunk);
     if (chunk->pruned()) return true;
     if (!Cut(chunk)) return false;
     cut_done_ = true;
@@ -271,23 +291,34 @@ bool Scan::RunChunk(Chunk* chunk) {
   return Deliver(chunk);
 }
 
-// A chunk may be started again when its bytes have come; it is counted once.
-void Scan::StartChunk(Chunk* chunk) {
-  if (counted_) return;
-  counted_ = true;
+// A piece may be started again when its bytes have come; it is counted once.
+void Scan::StartPiece(Chunk* chunk) {
+  if (started_) return;
+  started_ = true;
+  piece_start_ = Clock::now();
   Judge(chunk);
-  end_row_ = chunk_events_[chunk->number];
+  const int64_t events = chunk_events_[chunk->number];
+  end_row_ = chunk->pruned() ? events : std::min(events, first_row_ + piece_rows_);
   passed_before_ = report_.passed;
   report_.events_in += end_row_ - first_row_;
-  if (first_row_ > 0) return;  // the chunk was counted when the last scan began it
+  if (first_row_ > 0) return;  // the chunk was counted with its first piece
   ++report_.chunks;
   report_.chunks_pruned += chunk->pruned();
   for (int c : all_columns_)
     report_.bytes_total += rows_[static_cast<size_t>(c)].chunks[chunk->number].stored_bytes;
 }
 
+// Lets pieces after a quick one have more rows, and after a slow one fewer.
+void Scan::FitPieces() {
+  if (limits_.milliseconds_max == 0) return;
+  const auto taken = Clock::now() - piece_start_;
+  if (taken < kPieceQuick) piece_rows_ = std::min<int64_t>(4 * piece_rows_, kChunkEventsMax);
+  if (taken > kPieceSlow) piece_rows_ = std::max(piece_rows_ / 2, kPieceRowsMin);
+}
+
 // Takes the events from `row` on out of the counts: they are for the next scan.
 void Scan::StopAt(Chunk* chunk, int64_t row) {
+  if (row == end_row_) return;
   report_.events_in -= end_row_ - row;
   report_.passed = passed_before_;
   end_row_ = row;
@@ -363,8 +394,7 @@ void Scan::ApplyTerm(Chunk* chunk, size_t term) {
 }
 
 bool Scan::Deliver(Chunk* chunk) {
-  const int64_t events = end_row_;
-  const int64_t n = whole_ ? events - first_row_ : static_cast<int64_t>(kept_.size());
+  const int64_t n = whole_ ? end_row_ - first_row_ : static_cast<int64_t>(kept_.size());
   if (n == 0) return true;
   if (!Ask(chunk, output_columns_)) return false;
   int64_t done = 0;
@@ -378,12 +408,12 @@ bool Scan::Deliver(Chunk* chunk) {
                   whole_ ? Rows{nullptr, first_row_ + done, slice} : Rows{kept_.data() + done, 0, slice});
       done += slice;
     }
-    const bool full = (limits_.events_max >= 0 && result_.events - events_at_start_ >= limits_.events_max) ||
-                      (limits_.bytes_max >= 0 && result_.nbytes() - bytes_at_start_ >= limits_.bytes_max);
-    if (!full) continue;
+    const bool enough = limits_.events_max >= 0 && result_.events - events_at_start_ >= limits_.events_max;
+    if (!enough && !IsFull(limits_.bytes_slack)) continue;
     const int64_t next = done == 0 ? first_row_
                          : whole_  ? first_row_ + done
                                    : kept_[static_cast<size_t>(done - 1)] + 1;
+    const int64_t events = chunk_events_[chunk->number];
     if (next >= events && chunk->number + 1 >= header_.n_chunks) return true;
     StopAt(chunk, next);
     cursor_ = next >= events ? (int64_t{chunk->number} + 1) << 32 : int64_t{chunk->number} << 32 | next;
@@ -440,6 +470,7 @@ std::string Scan::Where(const Chunk& chunk, int column) const {
 void Scan::Decode(Chunk* chunk, int column) {
   Slot& slot = chunk->slots[static_cast<size_t>(column)];
   if (slot.decoded) return;
+  evaluator_.CheckTime();
   const ColumnRow& row = rows_[static_cast<size_t>(column)];
   const ChunkEntry& entry = row.chunks[chunk->number];
   try {

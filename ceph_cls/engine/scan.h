@@ -32,14 +32,24 @@ struct ObjectPlace {
   int64_t first_event = 0;
 };
 
-// A scan pauses once one of these is passed; -1 for no limit.
+// With a limit of time, the rows after which a scan first looks at the clock. Later pieces have more rows if
+// they are quick, so that a chunk of the usual size is one piece, and a heavy program is interrupted in time.
+inline constexpr int64_t kFirstPieceRows = 1024;
+
+// A scan pauses once one of these is passed; -1 for no limit. The next scan decodes a chunk anew, so a scan
+// rather pauses between chunks.
 struct ScanLimits {
   int64_t cursor = 0;  // where to go on: what cursor() of the last scan was
   int64_t events_max = -1;
   int64_t bytes_max = -1;
   uint64_t lookahead_bytes = 0;   // of later chunks to ask for together
-  uint32_t milliseconds_max = 0;  // 0 for no limit; looked at after each chunk
+  uint32_t milliseconds_max = 0;  // to pause in a chunk; between chunks half of it; 0 for no limit
+  int64_t bytes_slack = 0;        // that may be delivered beyond bytes_max to end a chunk
+  int64_t first_piece_rows = kFirstPieceRows;
 };
+
+// With a limit of time, a scan that does not come to a pause for so long ends with Error(kStore).
+inline constexpr uint32_t kGiveUpMilliseconds = 4000;
 
 class Scan {
  public:
@@ -81,6 +91,8 @@ class Scan {
     bool pruned() const;
   };
 
+  using Clock = std::chrono::steady_clock;
+
   void LinkResult();
   void Need(ByteRange range, uint8_t* place);
   Bytes Want(ByteRange range);
@@ -90,8 +102,12 @@ class Scan {
   void LinkRows();
   void CheckSizes() const;
   Step RunChunks();
-  bool RunChunk(Chunk* chunk);
-  void StartChunk(Chunk* chunk);
+  Step Pause();
+  bool RunPiece(Chunk* chunk);
+  void StartPiece(Chunk* chunk);
+  void FitPieces();
+  bool IsTimeUp(bool chunk_done) const;
+  bool IsFull(int64_t slack) const;
   void StopAt(Chunk* chunk, int64_t row);
   bool Cut(Chunk* chunk);
   void ApplyTerm(Chunk* chunk, size_t term);
@@ -143,10 +159,12 @@ class Scan {
 
   std::deque<Chunk> chunks_;  // the current chunk and those looked ahead
   std::vector<Buffer> spare_;
+  // A piece is a run of rows of one chunk: all of them, if no time limit cuts them shorter.
   uint32_t chunk_ = 0;
-  int64_t first_row_ = 0;  // of the current chunk, when a cursor points inside
-  int64_t end_row_ = 0;    // one past the last row of the current chunk that is this scan's
-  bool counted_ = false;
+  int64_t first_row_ = 0;  // of the piece
+  int64_t end_row_ = 0;    // one past its last row
+  int64_t piece_rows_;     // most rows of the next piece
+  bool started_ = false;
   bool cut_done_ = false;
   std::vector<int64_t> passed_before_;
   size_t term_ = 0;
@@ -155,7 +173,8 @@ class Scan {
   std::vector<uint8_t> mask_;
   int64_t block_rows_ = kBlockRows;
   int64_t cursor_ = -1;
-  std::chrono::steady_clock::time_point deadline_;
+  Clock::time_point start_;
+  Clock::time_point piece_start_;
   int64_t events_at_start_ = 0;
   int64_t bytes_at_start_ = 0;
 };

@@ -91,6 +91,7 @@ ScanRequest DecodeRequest(Bytes data) {
   request.limits.events_max = Load<int64_t>(at + 48);
   const int64_t bytes_max = Load<int64_t>(at + 56);
   request.limits.bytes_max = bytes_max < 0 ? kReplyBytesMax : std::min(bytes_max, kReplyBytesMax);
+  request.limits.bytes_slack = std::min(request.limits.bytes_max, kReplySlackBytes);
   const uint32_t milliseconds = Load<uint32_t>(at + 64);
   request.limits.milliseconds_max =
       milliseconds == 0 ? kMillisecondsMax : std::min(milliseconds, kMillisecondsMax);

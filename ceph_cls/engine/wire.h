@@ -14,6 +14,8 @@ namespace skyhook {
 inline constexpr uint32_t kWireVersion = 1;
 inline constexpr size_t kRequestBytesMax = 1u << 20;
 inline constexpr int64_t kReplyBytesMax = 8 << 20;
+// That an answer may pass its budget by, to end a chunk; but never by more than the budget.
+inline constexpr int64_t kReplySlackBytes = 4 << 20;
 inline constexpr uint32_t kMillisecondsMax = 100;
 
 struct ScanRequest {

@@ -54,6 +54,11 @@ void Run(uint8_t options, const std::vector<uint8_t>& bytes, const std::vector<u
   ScanLimits limits;
   limits.bytes_max = (options & 1) != 0 ? 16 : 1 << 20;
   limits.lookahead_bytes = (options & 2) != 0 ? 256 : 0;
+  limits.bytes_slack = (options & 4) != 0 ? 64 : 0;
+  if ((options & 8) != 0) {
+    limits.milliseconds_max = 100;
+    limits.first_piece_rows = 1;
+  }
   // Paused scans go on a few times; a large object would keep the fuzzer too long.
   for (int scans = 0; scans < 4; ++scans) {
     Scan scan(program, {start, object.size() - start, 0}, limits, &result);

@@ -198,5 +198,20 @@ TEST(EvaluateLimits, ABlockMayTakeSoMuchMemoryAndNoMore) {
   EXPECT_KIND(kResourceExhausted, run(9));
 }
 
+TEST(Evaluator, GivesUpWhenItIsTold) {
+  ProgramMaker m;
+  m.outputs = {m.Binary(Op::kAdd, m.LoadOf("e", DType::kInt32), m.Const(int32_t{1}))};
+  const Program program = m.Decode();
+  Evaluator evaluator(program);
+  const std::vector<int32_t> numbers(64, 1);
+  const std::vector<ColumnValues> columns = {{reinterpret_cast<const uint8_t*>(numbers.data()), 64}};
+  const std::vector<int> order = evaluator.Order(program.outputs);
+  const auto now = std::chrono::steady_clock::now();
+  evaluator.GiveUpAt(now + std::chrono::hours(1));
+  EXPECT_TRUE(evaluator.Run(order, columns, {nullptr, 0, 64}));
+  evaluator.GiveUpAt(now);
+  EXPECT_KIND(kStore, evaluator.Run(order, columns, {nullptr, 0, 64}));
+}
+
 }  // namespace
 }  // namespace skyhook::test

@@ -39,6 +39,9 @@ TEST(RandomScan, LimitsAndLookingAheadChangeNothing) {
     ExpectSame(ScanAll(program, object, {0, -1, bytes, 0}), whole);
     ExpectSame(ScanAll(program, object, {0, events, bytes, random() % 2000}), whole);
     ExpectSame(ScanAll(program, object, {0, -1, -1, random() % 2000}), whole);
+    const auto slack = static_cast<int64_t>(random() % 300), piece = 1 + static_cast<int64_t>(random() % 7);
+    ExpectSame(ScanAll(program, object, {0, -1, bytes, 0, 1000, slack, piece}), whole);
+    ExpectSame(ScanAll(program, object, {0, events, bytes, 0, 1, slack, piece}), whole);
     if (HasFailure()) return;
   }
 }

@@ -355,5 +355,70 @@ TEST(Scan, ManyEmptyChunksAheadTakeNoMemory) {
   EXPECT_EQ(ScanAll(m.Decode(), MakeObject(table, Codec::kLz4Frame), {0, -1, -1, 1 << 30}).events, 3000);
 }
 
+// -- pauses
+// Where each scan of an object paused.
+std::vector<int64_t> Cursors(const Program& program, const Object& object, ScanLimits limits) {
+  std::vector<int64_t> cursors;
+  Result result = ResultFor(program);
+  while ((limits.cursor = ScanOnce(program, object, limits, &result)) >= 0) cursors.push_back(limits.cursor);
+  Result whole = ScanAll(program, object);
+  whole.report.bytes_read = result.report.bytes_read;
+  ExpectSame(result, whole);
+  return cursors;
+}
+
+TEST(Scan, PausesBetweenChunksIfThatPassesTheBudgetByNoMoreThanTheSlack) {
+  const Object object = MakeObject(Counting(3, 3000), Codec::kLz4Frame);
+  const Program program = Between(0, 9000);
+  const auto inside = [](int64_t cursor) { return (cursor & 0xFFFFFFFF) != 0; };
+  ScanLimits limits{0, -1, 1000, 0};
+  const std::vector<int64_t> strict = Cursors(program, object, limits);
+  EXPECT_GT(std::count_if(strict.begin(), strict.end(), inside), 3);
+
+  limits.bytes_slack = 1 << 30;
+  EXPECT_EQ(Cursors(program, object, limits), (std::vector<int64_t>{int64_t{1} << 32, int64_t{2} << 32}));
+
+  limits.bytes_slack = ScanAll(program, object).nbytes() / 6;  // half a chunk
+  const std::vector<int64_t> halves = Cursors(program, object, limits);
+  EXPECT_GE(std::count_if(halves.begin(), halves.end(), inside), 3);
+  EXPECT_LT(halves.size(), strict.size());
+}
+
+TEST(Scan, ChunksInPiecesGiveTheSame) {
+  const Object object = MakeObject(Counting(3, 700), Codec::kLz4Frame);
+  for (const int64_t rows : {1, 64, 699, 700, 701}) {
+    ScanLimits limits;
+    limits.milliseconds_max = 100'000;
+    limits.first_piece_rows = rows;
+    for (const Program& program : {Between(0, 2100), Between(300, 305), Between(699, 1401), Between(5, 5)})
+      EXPECT_TRUE(Cursors(program, object, limits).empty());
+    limits.events_max = 50;
+    EXPECT_EQ(Cursors(Between(650, 750), object, limits).size(), 2u);
+  }
+}
+
+TEST(Scan, PausesInsideAChunkOnceItsTimeIsUp) {
+  // One chunk of so many events that no machine is through in a millisecond.
+  Table table = Counting(1, 0);
+  const uint32_t events = 2'000'000;
+  std::vector<int32_t> numbers(events), offsets(events + 1, 0);
+  for (uint32_t i = 0; i < events; ++i) numbers[i] = static_cast<int32_t>(i);
+  table.chunks = {{events, {AsBytes(numbers), AsBytes(offsets), {}}}};
+  table.chunks[0].values.resize(table.columns.size());
+  const Object object = MakeObject(table, Codec::kNone);
+  const Program program = Between(0, 3'000'000);
+  ScanLimits limits;
+  limits.milliseconds_max = 1;
+  Result result = ResultFor(program);
+  limits.cursor = ScanOnce(program, object, limits, &result);
+  EXPECT_GE(limits.cursor, kFirstPieceRows);
+  EXPECT_LT(limits.cursor, events);
+  EXPECT_EQ(result.events, limits.cursor);
+  limits.milliseconds_max = 0;
+  EXPECT_EQ(ScanOnce(program, object, limits, &result), -1);
+  EXPECT_EQ(result.events, events);
+  EXPECT_EQ(result.report.chunks, 1);
+}
+
 }  // namespace
 }  // namespace skyhook::test
