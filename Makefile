@@ -57,19 +57,30 @@ ctest: build  ## the C++ tests
 
 FUZZ_SECONDS ?= 60
 FUZZ := build/fuzz
+FUZZ_KEPT := ceph_cls/fuzz/corpus
+FUZZ_KEPT_BYTES := 150000
 FUZZ_CXX ?= $(or $(shell command -v clang++),clang++-14)
-fuzz: venv  ## let libFuzzer look for programs and objects that break the engine (needs clang)
-	@CXX=$(FUZZ_CXX) cmake --log-level=NOTICE -S . -B $(FUZZ) -G Ninja \
-	  -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g" -DSKYHOOK_SANITIZE=ON -DSKYHOOK_FUZZ=ON \
-	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
-	@cmake --build $(FUZZ) --target fuzz_scan fuzz_wire make_corpus
-	@mkdir -p $(foreach target,scan wire,$(FUZZ)/corpus-$(target) $(FUZZ)/seeds-$(target))
-	@$(FUZZ)/ceph_cls/make_corpus $(FUZZ)/seeds-scan $(FUZZ)/seeds-wire 300
+fuzz: fuzz-build  ## let libFuzzer look for programs and objects that break the engine (needs clang)
 	@for target in scan wire; do \
 	  $(FUZZ)/ceph_cls/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 \
 	    -rss_limit_mb=3000 -artifact_prefix=$(FUZZ)/ -verbosity=1 \
-	    $(FUZZ)/corpus-$$target $(FUZZ)/seeds-$$target || exit 1; \
+	    $(FUZZ)/corpus-$$target $(FUZZ_KEPT)/$$target $(FUZZ)/seeds-$$target || exit 1; \
 	done
+
+fuzz-build: venv
+	@CXX=$(FUZZ_CXX) cmake --log-level=NOTICE -S . -B $(FUZZ) -G Ninja \
+	  -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g" -DSKYHOOK_SANITIZE=ON -DSKYHOOK_FUZZ=ON \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
+	@cmake --build $(FUZZ) --target fuzz_scan fuzz_wire make_corpus reseal_corpus
+	@mkdir -p $(foreach target,scan wire,$(FUZZ)/corpus-$(target) $(FUZZ)/seeds-$(target) $(FUZZ_KEPT)/$(target))
+	@$(FUZZ)/ceph_cls/make_corpus $(FUZZ)/seeds-scan $(FUZZ)/seeds-wire 300
+
+fuzz-keep: fuzz-build  # choose anew which inputs the repository keeps, after fuzzing
+	@for target in scan wire; do \
+	  $(BIN)/python ceph_cls/fuzz/keep_corpus.py $(FUZZ)/ceph_cls/fuzz_$$target $(FUZZ_KEPT)/$$target \
+	    $(FUZZ_KEPT_BYTES) $(FUZZ)/corpus-$$target $(FUZZ)/seeds-$$target || exit 1; \
+	done
+	@$(FUZZ)/ceph_cls/reseal_corpus $(FUZZ_KEPT)/wire
 
 ceph-packages:
 	@tools/debian-packages $(PYTHON) ceph

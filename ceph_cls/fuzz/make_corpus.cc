@@ -51,6 +51,30 @@ std::vector<uint8_t> Request(const std::vector<uint8_t>& program, uint64_t start
   return request;
 }
 
+// A request to verify the object, as skyhook_casa/verify_inside.py makes it.
+std::vector<uint8_t> VerifyRequest(uint64_t start, uint64_t bytes, uint64_t object_bytes) {
+  std::vector<uint8_t> request;
+  Put(&request, "SKYSCAN1", 8);
+  Put(&request, kWireVersion);
+  Put(&request, uint32_t{0});
+  for (uint64_t field : {start, bytes, uint64_t{0}, uint64_t{0}}) Put(&request, field);
+  Put(&request, int64_t{-1});
+  Put(&request, int64_t{-1});
+  for (uint32_t field : {100, 0, 40, 0}) Put(&request, field);
+  Put(&request, object_bytes);
+  Put(&request, Sha256().state());
+  return request;
+}
+
+// An input of fuzz_wire.
+std::vector<uint8_t> Message(const std::vector<uint8_t>& request, const std::vector<uint8_t>& object) {
+  std::vector<uint8_t> message{0};
+  Put(&message, static_cast<uint32_t>(request.size()));
+  Put(&message, request.data(), request.size());
+  Put(&message, object.data(), object.size());
+  return message;
+}
+
 bool Write(const std::string& path, const std::vector<uint8_t>& input) {
   std::FILE* file = std::fopen(path.c_str(), "wb");
   if (file != nullptr && std::fwrite(input.data(), 1, input.size(), file) == input.size() &&
@@ -95,7 +119,7 @@ int main(int argc, char** argv) {
     const Object object = MakeObject(table, static_cast<Codec>(seed % 3));
     const std::vector<uint8_t> bytes = program.Encode();
     if (bytes.size() > 0xFFFF) continue;
-    std::vector<uint8_t> input{static_cast<uint8_t>(seed % 4), static_cast<uint8_t>(bytes.size()),
+    std::vector<uint8_t> input{static_cast<uint8_t>(seed % 16), static_cast<uint8_t>(bytes.size()),
                                static_cast<uint8_t>(bytes.size() >> 8)};
     input.insert(input.end(), bytes.begin(), bytes.end());
     input.insert(input.end(), object.data.begin(), object.data.end());
@@ -103,11 +127,12 @@ int main(int argc, char** argv) {
     if (!Write(std::string(argv[1]) + "/scan-" + number, input)) return 1;
 
     const uint64_t start = Load<uint64_t>(object.data.data() + object.data.size() - 32);
-    const std::vector<uint8_t> request = Request(bytes, start, object.data.size() - start, seed);
-    std::vector<uint8_t> message{0};
-    Put(&message, static_cast<uint32_t>(request.size()));
-    Put(&message, request.data(), request.size());
-    Put(&message, object.data.data(), object.data.size());
-    if (!Write(std::string(argv[2]) + "/wire-" + number, message)) return 1;
+    const uint64_t size = object.data.size();
+    const std::vector<uint8_t> request = Request(bytes, start, size - start, seed);
+    if (!Write(std::string(argv[2]) + "/wire-" + number, Message(request, object.data))) return 1;
+    if (seed % 10 != 0) continue;
+    const std::vector<uint8_t> check =
+        VerifyRequest(seed % 20 == 0 ? start : 0, seed % 20 == 0 ? size - start : 0, size);
+    if (!Write(std::string(argv[2]) + "/verify-" + number, Message(check, object.data))) return 1;
   }
 }
