@@ -18,6 +18,8 @@ FIRST_BYTES: Final = INLINE_BYTES * 3 // 4
 """Where the first split stops, so that its events are there soon, in the event that announces it."""
 GROWTH: Final = 4
 """How much longer than what was seen a split may be made."""
+SHORT_S: Final = 0.05
+"""Pieces are not made shorter than this: giving one to a worker takes some milliseconds."""
 UNANNOUNCED_MAX: Final = 1024
 """Splits of one query that are given out or ready but not taken by its client, however small."""
 
@@ -183,5 +185,6 @@ class Line:
             return 1
         part = self._rest[self._next][0]
         seconds = self._seconds / self._events * part.events
-        fit = int(self._turn_s / seconds) if seconds > 0 else left
-        return max(1, min(fit, GROWTH * self._finished, left // (2 * self._threads)))
+        fit, short = (int(s / seconds) if seconds > 0 else left for s in (self._turn_s, SHORT_S))
+        balanced = max(left // (2 * self._threads), short)
+        return max(1, min(fit, GROWTH * self._finished, balanced))
