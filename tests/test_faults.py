@@ -344,8 +344,8 @@ def test_an_erasure_coded_pool_is_read(
 DEADLY = """
 #include <cstdlib>
 #include "engine/wire.h"
-std::vector<uint8_t> skyhook::AnswerScan(Bytes, const ReadRange&) noexcept { std::abort(); }
-std::vector<uint8_t> skyhook::AnswerVerify(Bytes, const ReadRange&) noexcept { std::abort(); }
+skyhook::Buffer skyhook::AnswerScan(Bytes, const ReadRange&) noexcept { std::abort(); }
+skyhook::Buffer skyhook::AnswerVerify(Bytes, const ReadRange&) noexcept { std::abort(); }
 """
 
 
