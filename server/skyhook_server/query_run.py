@@ -79,6 +79,7 @@ class QueryRun:
         self._cache = engine.cache
         self._settings = engine.settings
         self._metrics = engine.metrics
+        self._wake = engine.dispatcher.wake
         self._histograms = count_histograms(start.histograms)
         self._held = Held.from_message(start.held)
         self._resumes = bool(start.held.whole or start.held.begun)
@@ -130,14 +131,13 @@ class QueryRun:
         """Return the piece to run next, or None if there is none or the window is full."""
         if self._ended or self._error is not None:
             return None
-        if self._limit is not None and self.running:
-            return None  # how many events are left is known only then
         window = self._settings.window_bytes
         if self._unacknowledged_bytes >= window or len(self._unacknowledged) >= UNANNOUNCED_MAX:
             return None
         full = self.held_bytes + self._line.expected_bytes >= window or len(self._line) >= UNANNOUNCED_MAX
         piece, is_first = self._line.waiting()
-        if piece is None or (full and not is_first):
+        # How many events are left for a piece is known only once all before it are counted.
+        if piece is None or ((full or self._limit is not None) and not is_first):
             return None
         return piece
 
@@ -184,6 +184,7 @@ class QueryRun:
         yield pb.QueryEvent(plan=self.plan_message())
         told_s, told = time.monotonic(), 0
         while not self._is_done():
+            self._changed.clear()  # before looking, so that nothing that comes meanwhile is missed
             for event in self._announce():
                 yield event
             if self._error is not None:
@@ -194,7 +195,6 @@ class QueryRun:
             if now - told_s >= PROGRESS_S and self.report.events_in != told:
                 told_s, told = now, self.report.events_in
                 yield pb.QueryEvent(progress=pb.Advance(done=told, total=self.plan.version.events))
-            self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), PROGRESS_S)
             except TimeoutError:
@@ -286,6 +286,7 @@ class QueryRun:
                 events.append(pb.QueryEvent(split=self._split_message(piece, made)))
             if self._limit_left() == 0:
                 self._spare += self._line.drop()
+            self._wake()
         return events
 
     def _count(self, piece: Piece, made: Made) -> None:
