@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uproot
+from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_client import Client
 
 EVENTS = 1_500
-pytest_plugins = ["ceph_fixture", "s3_fixture"]
+pytest_plugins = ["ceph_fixture", "postgres_fixture", "s3_fixture"]
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +25,18 @@ def nano_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(nano_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
+def embedded_client(nano_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
     """A client of a store whose dataset `dy` has several partitions of several chunks. Do not change it."""
     client = skyhook_casa.connect(tmp_path_factory.mktemp("store"), threads=2)
     client.ingest("dy", nano_file, partition_bytes=256 * 1024, chunk_events=64, workers=1)
     return client
+
+
+@pytest.fixture(scope="session", params=ANSWERERS)
+def client(request: pytest.FixtureRequest, embedded_client: Client) -> Iterator[Client]:
+    """The same store, opened here or asked through a service: the answers are the same."""
+    with answered(request.param, embedded_client) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -204,9 +204,7 @@ def test_progress_may_be_told_what_is_reached(
 
 def test_a_query_tells_its_progress(client: Client) -> None:
     """Every event is counted once."""
-    from skyhook_casa.scan import Scan
-
     query = client.query("dy", ["MET_pt"])
     with Progress("query", query.count()) as progress:
-        Scan(query.question.plan, client.store, 2, progress).collect()
+        query.question.run(progress).collect()
     assert progress.done == 1_500
