@@ -54,7 +54,7 @@ class Choice:
     execution : str
         One of `EXECUTIONS`: to decide, or to always do one of the two.
     delivers : bool
-        Whether values are delivered; histograms and counts are always short.
+        Whether values are delivered; histograms and counts are mostly short.
 
     Raises
     ------
@@ -72,7 +72,8 @@ class Choice:
         self.forced = execution != "auto"
         self._can_push = store.pushes_down and execution != "read"
         self._can_read = True
-        self._learns = not self.forced and store.pushes_down and delivers
+        # Bins are as long however few events are kept, and here nobody sees how long.
+        self._worth_again = WORTH_AGAIN if delivers else 0.0
         self._lock = threading.Lock()
         self._alone = threading.Lock()
         self._came_back = False
@@ -142,12 +143,12 @@ class Choice:
         stored_bytes : int
             Stored bytes of columns that they were made from.
         """
-        if not (self._learns and self._can_push and self._can_read):
+        if self.forced or not (self._can_push and self._can_read):
             return
         pieces = self._recent.pieces
         pieces.append((answer_bytes, stored_bytes + DIRECTORY_BYTES))
         share = sum(answer for answer, _ in pieces) / sum(stored for _, stored in pieces)
-        push = share <= (WORTH if self.pushdown else WORTH_AGAIN)
+        push = share <= (WORTH if self.pushdown else self._worth_again)
         if push != self.pushdown:
             self._recent.push = push
             with self._lock:

@@ -122,6 +122,16 @@ def test_chunks_that_are_ruled_out_turn_auto_back(choice: Choice) -> None:
     assert pushes(choice)
 
 
+def test_long_histograms_are_filled_here_from_then_on(client: skyhook_client.Client) -> None:
+    """Their bins are as long however few events are kept."""
+    choice = Choice(plan(client.catalog, Query.make("dy", COLUMNS, CUT)), client.store, delivers=False)
+    show(choice, WORTH, RECENT_PIECES)
+    assert pushes(choice)
+    show(choice, 2.0)
+    show(choice, 0.0001, RECENT_PIECES)
+    assert not pushes(choice)
+
+
 def test_a_thread_judges_by_what_it_met_itself(choice: Choice) -> None:
     """It works on neighbouring parts; one that has met nothing begins where others are."""
     show(choice, 2.0)
