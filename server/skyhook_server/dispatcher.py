@@ -6,9 +6,10 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from skyhook_casa.errors import ServiceBusy
+from skyhook_casa.errors import ServiceBusy, SkyhookError
 
 from .logs import get_logger
 
@@ -43,6 +44,7 @@ class Dispatcher:
         self._cluster = cluster
         self._settings = settings
         self._runs: dict[str, QueryRun] = {}
+        self._planned: Counter[str] = Counter()
         self._running = 0
         self._turns = itertools.count(1)
         self._wake = asyncio.Event()
@@ -81,8 +83,13 @@ class Dispatcher:
         """Refuse new queries from now on."""
         self._draining = True
 
-    def admit(self, client: str) -> None:
-        """Refuse a new query if there is too much to do.
+    @property
+    def is_idle(self) -> bool:
+        """Whether no query runs or is being planned."""
+        return not self._runs and not self._planned.total()
+
+    def admit(self, client: str) -> AbstractContextManager[None]:
+        """Refuse a new query if there is too much to do; return what counts it while it is planned.
 
         Raises
         ------
@@ -90,13 +97,17 @@ class Dispatcher:
             If there is; it says when to try again.
         """
         settings, runs = self._settings, self._runs.values()
+        count = len(runs) + self._planned.total()
+        own = [run for run in runs if run.client == client]
+        own_count = len(own) + self._planned[client]
         if self._draining:
             raise ServiceBusy("the service is about to end and takes no new queries", 5.0)
-        if len(runs) >= settings.queries_max:
-            raise ServiceBusy(f"{len(runs)} queries run, as many as the service allows", RETRY_AFTER_S)
-        own = [run for run in runs if run.client == client]
-        if len(own) >= settings.queries_per_client_max:
-            raise ServiceBusy(f"{len(own)} queries of {client} run, as many as one client may", RETRY_AFTER_S)
+        if count >= settings.queries_max:
+            raise ServiceBusy(f"{count} queries run, as many as the service allows", RETRY_AFTER_S)
+        if own_count >= settings.queries_per_client_max:
+            raise ServiceBusy(
+                f"{own_count} queries of {client} run, as many as one client may", RETRY_AFTER_S
+            )
         own_bytes = sum(run.held_bytes for run in own)
         if own_bytes >= settings.client_bytes_max:
             raise ServiceBusy(
@@ -110,6 +121,16 @@ class Dispatcher:
                 f"{held} bytes of answers wait for clients; the limit is {int(settings.held_bytes_max)}",
                 RETRY_AFTER_S,
             )
+        return self._planning(client)
+
+    @contextmanager
+    def _planning(self, client: str) -> Iterator[None]:
+        self._planned[client] += 1
+        try:
+            yield
+        finally:
+            self._planned[client] -= 1
+            self._planned += Counter()  # keeps only those above 0
 
     def add(self, run: QueryRun) -> None:
         """Give out the splits of a query, too."""
@@ -159,6 +180,10 @@ class Dispatcher:
     async def _work(self, run: QueryRun, piece: Piece) -> None:
         try:
             await run.work_on(piece)
+        except Exception as error:  # noqa: BLE001
+            # A mistake of the service; but nobody must wait for this split for ever.
+            _log.error("split_failed", query_id=run.query_id, exc_info=True)
+            run.fail(SkyhookError(f"the service made a mistake: {type(error).__name__}: {error}"))
         finally:
             self._running -= 1
             if run.query_id not in self._runs and not run.running:

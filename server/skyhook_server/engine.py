@@ -125,14 +125,15 @@ class Engine:
         outcome, began_s = "failed", time.monotonic()
         try:
             try:
-                self.dispatcher.admit(client)
+                planning = self.dispatcher.admit(client)
             except SkyhookError:
                 outcome = "refused"
                 raise
             loop = asyncio.get_running_loop()
-            prepared, work = await loop.run_in_executor(self.threads, self._compile, start)
-            run = QueryRun(self, query_id, client, prepared, work, start)
-            self.dispatcher.add(run)
+            with planning:
+                prepared, work = await loop.run_in_executor(self.threads, self._compile, start)
+                run = QueryRun(self, query_id, client, prepared, work, start)
+                self.dispatcher.add(run)
             try:
                 yield run
                 outcome = "done"

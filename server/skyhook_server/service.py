@@ -105,7 +105,7 @@ class Service:
     async def _drained(self) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.drain_s
-        while self.engine.dispatcher.runs and loop.time() < deadline:
+        while not self.engine.dispatcher.is_idle and loop.time() < deadline:
             await asyncio.sleep(POLL_S)
         left = len(self.engine.dispatcher.runs)
         if left:
