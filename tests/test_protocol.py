@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,12 +14,17 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import awkward as ak
 import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import flight
+from serve_process import END_S, ServeProcess, serving
 
 from skyhook_casa import errors
 from skyhook_casa.batch import Batch
@@ -25,22 +33,27 @@ from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest, ProtocolError, ResourceExhausted, SkyhookError
 from skyhook_casa.explain import Explanation
 from skyhook_casa.gc import Garbage
+from skyhook_casa.protocol import PROTOCOL_KEY
 from skyhook_casa.protocol import batches as batches_module
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.batches import ROWS_FIELD, from_ipc, from_wire, to_ipc, to_wire, wire_schema
 from skyhook_casa.protocol.convert import from_message, to_message
+from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryStub
 from skyhook_casa.protocol.errors import (
     CODES,
     MESSAGE_CHARS_MAX,
     error_message,
     from_error_message,
+    from_rpc_error,
     status_of,
 )
 from skyhook_casa.protocol.held import Held, Position
 from skyhook_casa.protocol.reports import from_report_message, report_message
+from skyhook_casa.query import Query
 from skyhook_casa.report import Report
 from skyhook_casa.schema import DTYPES, Column, ListInfo
 from skyhook_casa.verify import BadObject, Verification
+from skyhook_client import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -181,8 +194,8 @@ def test_errors_come_back_from_their_messages(error: SkyhookError) -> None:
         assert getattr(found, name, None) == getattr(error, name, None)
 
 
-def test_only_known_kinds_have_a_status() -> None:
-    assert set(CODES) <= set(errors.error_kinds())
+def test_every_kind_has_a_status() -> None:
+    assert set(CODES) == set(errors.error_kinds())
     assert status_of(SkyhookError("?")) is grpc.StatusCode.INTERNAL
 
 
@@ -276,15 +289,21 @@ def test_what_splits_cover_adds_up_to_what_is_held(
     """For any order of the splits, and if the client comes back after each of them."""
     model, splits = answer
     held = Held()
+    appended = pb.Held()
     for split in splits:
+        # What a client does that only appends, as docs/protocol.md allows.
+        total = appended.events_out + split.to_message().events_out
+        appended.MergeFrom(split.to_message())
+        appended.events_out = total
         held.merge(pb.Held.FromString(split.to_message().SerializeToString()))
         if resumes:
             held = Held.from_message(pb.Held.FromString(held.to_message().SerializeToString()))
     numbers = sorted(planned)
-    found = [(part.index, at.cursor) for part, at in held.missing(parts(numbers))]
-    assert found == model.missing(numbers)
+    for one in (held, Held.from_message(appended)):
+        found = [(part.index, at.cursor) for part, at in one.missing(parts(numbers))]
+        assert found == model.missing(numbers)
+        assert one.events_out == model.events
     assert [(one.first, one.stop) for one in held.to_message().whole] == model.whole()
-    assert held.events_out == model.events
 
 
 def test_a_position_keeps_what_is_known_of_the_part_before_it() -> None:
@@ -456,3 +475,159 @@ def test_a_stream_that_was_cut_gives_whole_batches_or_an_error() -> None:
             assert all(batch.equals(whole) for batch in found)
             assert len(found) <= 2
     assert refused > len(data) // 2
+
+
+# ---- strangers ---------------------------------------------------------------------------------
+PROTOCOL_PAGE = (ROOT / "docs/protocol.md").read_text()
+SMALL_PIECES = {"SKYHOOK_SERVE_SPLIT_BYTES": "20kB", "SKYHOOK_SERVE_WINDOW_BYTES": "2MB"}
+MUONS = {"dataset": "dy", "columns": ["Muon_*", "MET_pt", "event"], "cut": "nMuon >= 1"}
+DRIVER = """
+import sys, stranger
+found = []
+for batch in stranger.batches(sys.argv[1], {"dataset": "dy"}):
+    found += batch["event"].to_pylist()
+    if sys.stdin is not None and len(found) < 400:
+        print("some", flush=True)
+        sys.stdin.readline()
+print(found)
+"""
+"""Reads slowly at first: after each batch it waits for a line."""
+
+
+@pytest.fixture(scope="module")
+def served(embedded_client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+    pytest.importorskip("distributed")
+    with serving(
+        embedded_client.url, tmp_path_factory.mktemp("serve") / "log", environment=SMALL_PIECES
+    ) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client of docs/protocol.md, and what protoc makes of the contract."""
+    pytest.importorskip("grpc_tools")
+    folder = tmp_path_factory.mktemp("stranger")
+    (program,) = re.findall(r"^```py\n(.*?)^```$", PROTOCOL_PAGE, re.MULTILINE | re.DOTALL)
+    (folder / "stranger.py").write_text(program)
+    (folder / "driver.py").write_text(DRIVER)
+    (folder / "delivery.proto").write_text((ROOT / "skyhook_casa/protocol/delivery.proto").read_text())
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", "--python_out=.", "--grpc_python_out=."]
+    subprocess.run([*command, "delivery.proto"], check=True, cwd=folder, capture_output=True)
+    return folder
+
+
+def test_the_client_of_the_page_gets_the_answer(
+    served: ServeProcess, stranger: Path, embedded_client: Client
+) -> None:
+    command = [sys.executable, "-W", "error", "stranger.py", served.address, json.dumps(MUONS)]
+    done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, timeout=END_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{embedded_client.query(**MUONS).count()} events\n"
+
+
+def test_the_client_of_the_page_is_told_what_is_wrong(served: ServeProcess, stranger: Path) -> None:
+    command = [sys.executable, "stranger.py", served.address, '{"dataset": "dyy"}']
+    done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, timeout=END_S, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("not-found: no dataset 'dyy'; did you mean 'dy'? (query ")
+
+
+def test_the_client_of_the_page_goes_on_after_the_service_was_killed(
+    stranger: Path, embedded_client: Client, tmp_path: Path
+) -> None:
+    """It gets each event once, though it holds a part of the answer when the service ends."""
+    pytest.importorskip("distributed")
+    environment = SMALL_PIECES | {"SKYHOOK_SERVE_WINDOW_BYTES": "40kB"}
+    with serving(embedded_client.url, tmp_path / "log", environment=environment) as first:
+        command = [sys.executable, "-W", "error", "driver.py", first.address]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        driver = subprocess.Popen(command, cwd=stranger, text=True, **pipes)
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "some\n"
+    with serving(embedded_client.url, tmp_path / "log", listen=first.address, environment=environment):
+        out, err = driver.communicate("\n" * 1000, timeout=END_S)
+    assert driver.returncode == 0, err
+    found = ast.literal_eval(out.splitlines()[-1])
+    assert found == embedded_client.query("dy", "event").to_awkward().event.to_list()
+
+
+def test_flight_alone_runs_a_query(served: ServeProcess, embedded_client: Client) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        hello = DeliveryStub(channel).Hello(pb.HelloRequest(), metadata=[(PROTOCOL_KEY, "1")], timeout=END_S)
+    command = json.dumps({"query": 1, **MUONS}).encode()
+    with flight.connect(f"grpc://127.0.0.1:{hello.flight_port}") as stranger:
+        info = stranger.get_flight_info(flight.FlightDescriptor.for_command(command))
+        (endpoint,) = info.endpoints
+        assert endpoint.locations == []
+        table = stranger.do_get(endpoint.ticket).read_all()
+        assert table.schema == info.schema
+        with pytest.raises(flight.FlightError, match="not-found: no dataset 'x'"):
+            stranger.get_flight_info(flight.FlightDescriptor.for_command(b'{"query": 1, "dataset": "x"}'))
+        with pytest.raises(flight.FlightError, match="not-found: no split has the ticket"):
+            stranger.do_get(flight.Ticket(b"0123456789abcdef")).read_all()
+    expected = embedded_client.query(**MUONS).to_awkward()
+    assert table["event"].to_pylist() == expected.event.to_list()
+    muons = pa.concat_arrays([chunk.flatten().field("Muon_pt") for chunk in table["Muon"].chunks])
+    assert muons.to_numpy().tobytes() == ak.to_numpy(ak.flatten(expected.Muon_pt)).tobytes()
+
+
+def test_services_are_found_by_reflection_and_health(served: ServeProcess) -> None:
+    """Without the metadata that our own calls want: grpcurl and load balancers do not send it."""
+    with grpc.insecure_channel(served.address) as channel:
+        names = ProtoReflectionDescriptorDatabase(channel).get_services()
+        check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=END_S)
+    assert {"skyhook_casa.v1.Delivery", "skyhook_casa.v1.Ingest", "grpc.health.v1.Health"} <= set(names)
+    assert check.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize(("metadata", "said"), [([], "no version"), ([(PROTOCOL_KEY, "7")], "version 7")])
+def test_another_version_is_refused_with_both_named(
+    served: ServeProcess, metadata: list[tuple[str, str]], said: str
+) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        stub = DeliveryStub(channel)
+        calls: list[Any] = [
+            lambda: stub.Hello(pb.HelloRequest(), metadata=metadata, timeout=END_S),
+            lambda: list(stub.ListDatasets(pb.ListDatasetsRequest(), metadata=metadata, timeout=END_S)),
+            lambda: list(stub.Query(iter([pb.QueryMessage()]), metadata=metadata, timeout=END_S)),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            error = from_rpc_error(caught.value, "here")
+            assert isinstance(error, ProtocolError)
+            assert f"the client speaks {said}" in str(error)
+            assert "speaks version 1" in str(error)
+
+
+# ---- the page ----------------------------------------------------------------------------------
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the tables below a heading of docs/protocol.md."""
+    text = PROTOCOL_PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_the_page_names_every_error_with_its_code() -> None:
+    found = {}
+    for kinds, code, _ in rows("Errors")[2:]:
+        found |= {kind: code.strip("`") for kind in re.findall(r"`([\w-]+)`", kinds)}
+    assert found == {kind: code.name for kind, code in CODES.items()}
+
+
+def test_the_page_names_every_call() -> None:
+    found = {name for calls, _ in rows("Calls") for name in re.findall(r"`(\w+)`", calls)}
+    services = pb.DESCRIPTOR.services_by_name
+    assert found == {method.name for service in services.values() for method in service.methods}
+
+
+def test_the_page_names_every_field_of_a_query() -> None:
+    found = {cells[0].strip("`") for cells in rows("What a query is")}
+    query = {field.name for field in dataclasses.fields(Query)} | {"query"}
+    start = {field.name for field in pb.QueryStart.DESCRIPTOR.fields}
+    assert query | start == found - {"field", "---"}
+
+
+def test_the_query_of_the_page_is_one() -> None:
+    (text,) = re.findall(r"^```json\n(.*?)^```$", PROTOCOL_PAGE, re.MULTILINE | re.DOTALL)
+    assert Query.from_json(text).limit == 1000

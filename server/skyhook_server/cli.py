@@ -7,6 +7,8 @@ import os
 import signal
 from typing import Final
 
+from prometheus_client import disable_created_metrics
+
 from . import logs
 from .service import Service
 from .settings import Settings, split_address
@@ -27,6 +29,7 @@ def serve(settings: Settings) -> None:
         If the service cannot start.
     """
     logs.configure(settings.log_format, settings.log_level)
+    disable_created_metrics()  # a second number beside each counter, which nobody looks at
     asyncio.run(_serve(settings))
 
 
@@ -42,7 +45,6 @@ async def _serve(settings: Settings) -> None:
     except BaseException:
         await service.stop(drain=False)
         raise
-    _log.info("stopped")
 
 
 def ready_line(service: Service, settings: Settings) -> str:

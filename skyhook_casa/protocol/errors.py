@@ -34,8 +34,12 @@ CODES: Final = {
     "protocol": grpc.StatusCode.FAILED_PRECONDITION,
     "service-lost": grpc.StatusCode.UNAVAILABLE,
     "store": grpc.StatusCode.UNAVAILABLE,
+    "request-lost": grpc.StatusCode.UNAVAILABLE,
+    "class-missing": grpc.StatusCode.FAILED_PRECONDITION,
+    "access-denied": grpc.StatusCode.PERMISSION_DENIED,
+    "internal": grpc.StatusCode.INTERNAL,
 }
-"""The gRPC status of each kind of error; any other is INTERNAL."""
+"""The gRPC status of each kind of error."""
 
 
 def error_message(error: SkyhookError, query_id: str = "") -> Error:
