@@ -482,7 +482,7 @@ class HandWork:
 
     def cancel(self, query_id: str) -> None: ...
 
-    async def release(self, made: Any) -> None:
+    def release(self, made: Any) -> None:
         self.released += made
 
 
@@ -569,7 +569,7 @@ def test_a_window_that_is_full_stops_the_work_until_the_client_has_taken_somethi
         assert len(freed) == len(splits)
         assert run.held_bytes == 0
         assert run.take() is not None
-        await run.close()
+        run.close()
 
     asyncio.run(test())
 
@@ -591,7 +591,7 @@ def test_a_query_that_was_closed_frees_what_comes_later(dataset: Client) -> None
         run = asked(dataset, work, Query.make("dy", "event"))
         tasks = given_out(run)
         await settle()
-        await run.close()
+        run.close()
         late = work.answer(0, 5)
         await settle()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +30,8 @@ ALLOWED_DEATHS: Final = 3
 """Workers that may die at a split before it is given up."""
 CLUSTER_S: Final = 30.0
 """How long a split waits for a cluster that went away to come back."""
+DROPS: Final = 4
+"""Workers that are told at once to free answers."""
 POLL_S: Final = 1.0
 """How often the size of a cluster is asked for."""
 THREADS_WITHOUT_WORKERS: Final = 4
@@ -75,6 +76,9 @@ class Cluster:
         self._client: Any = None
         self._cluster: Any = None
         self._own_threads = threads
+        self._drop_executor = ThreadPoolExecutor(DROPS, "drop")
+        self._dropping: dict[str, list[bytes]] = {}
+        self._drops: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._connecting = asyncio.Lock()
         self.locations: dict[bytes, str] = {}
@@ -116,13 +120,14 @@ class Cluster:
 
     async def close(self) -> None:
         """Leave the workers; those of this process end."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._drops):
             task.cancel()
         if self._client is not None:
             await self._client.close()
         if self._cluster is not None:
             await self._cluster.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._drop_executor.shutdown(wait=False, cancel_futures=True)
         places.pop(self._key, None)
 
     async def run(self, split: Split, histograms: int, delivers: bool, alone: bool = False) -> Made:
@@ -171,20 +176,33 @@ class Cluster:
         """Return whether a query was cancelled."""
         return query_id in self._cancelled
 
-    async def release(self, made: Iterable[Made]) -> None:
-        """Free answers, wherever they are."""
-        by_place: dict[str, list[bytes]] = defaultdict(list)
+    def release(self, made: Iterable[Made]) -> None:
+        """Free answers, wherever they are: elsewhere soon, for a worker may be slow or gone."""
         for one in made:
-            if one.ticket:
-                self.locations.pop(one.ticket, None)
-                by_place[one.location].append(one.ticket)
-        self.place.shelf.drop(by_place.pop("", ()))
+            if not one.ticket:
+                continue
+            self.locations.pop(one.ticket, None)
+            if not one.location:
+                self.place.shelf.drop([one.ticket])
+            elif one.location in self._dropping:
+                self._dropping[one.location].append(one.ticket)
+            else:
+                self._dropping[one.location] = [one.ticket]
+                task = asyncio.create_task(self._drop(one.location))
+                self._drops.add(task)
+                task.add_done_callback(self._drops.discard)
+
+    async def _drop(self, location: str) -> None:
+        """Free answers that a worker holds, until there are no more to be freed."""
         loop = asyncio.get_running_loop()
-        for location, tickets in by_place.items():
-            try:
-                await loop.run_in_executor(self._executor, self._relay.drop, location, tickets)
-            except OSError as error:  # the errors of Arrow Flight are
-                _log.warning("worker_lost", location=location, splits=len(tickets), error=str(error))
+        try:
+            while tickets := self._dropping[location]:
+                self._dropping[location] = []
+                await loop.run_in_executor(self._drop_executor, self._relay.drop, location, tickets)
+        except StoreError as error:  # what a worker holds that went on is dropped by it in time
+            _log.warning("worker_lost", location=location, error=str(error))
+        finally:
+            del self._dropping[location]
 
     # -- tasks ------------------------------------------------------------------------------
     def _run_here(self, split: Split, histograms: int, delivers: bool) -> Made:

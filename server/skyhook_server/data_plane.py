@@ -100,7 +100,7 @@ class DataPlane(SplitServer):
     async def _acknowledge(self, run: QueryRun, number: int) -> None:
         freed = run.acknowledge(number)
         self._engine.dispatcher.wake()
-        await self._engine.cluster.release(freed)
+        self._engine.cluster.release(freed)
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

@@ -196,7 +196,7 @@ class Delivery(DeliveryServicer):
                 run.fail(error)
                 return
             self._engine.dispatcher.wake()
-            await self._engine.cluster.release(freed)
+            self._engine.cluster.release(freed)
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.ServiceStatus:
         """Say what the service does just now."""

@@ -139,7 +139,7 @@ class Engine:
                 outcome = "done"
             finally:
                 self.dispatcher.remove(run)
-                await run.close()
+                run.close()
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise

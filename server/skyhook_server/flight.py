@@ -9,13 +9,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
+from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError, StoreError
 
 from .shelf import TICKET_BYTES, Shelf
 
 DROP: Final = "drop"
 """Action that frees splits: its body is their tickets, one after the other."""
 DROP_BYTES_MAX: Final = 1 << 16
+DROP_S: Final = 5.0
+"""How long a worker may take to free splits."""
 CALL_S: Final = 30.0
 """A worker that does not answer for so long is given up."""
 
@@ -96,12 +98,21 @@ class Relay:
         yield from _chunks(self._reader(location, ticket), location)
 
     def drop(self, location: str, tickets: list[bytes]) -> None:
-        """Free splits that a worker holds; one that ended has freed them."""
+        """Free splits that a worker holds.
+
+        Raises
+        ------
+        StoreError
+            If it does not answer: it hangs, or has ended and so has freed them.
+        """
         client = self._client(location)
         most = DROP_BYTES_MAX // TICKET_BYTES
         for at in range(0, len(tickets), most):
             action = fl.Action(DROP, b"".join(tickets[at : at + most]))
-            list(client.do_action(action, fl.FlightCallOptions(timeout=CALL_S)))
+            try:
+                list(client.do_action(action, fl.FlightCallOptions(timeout=DROP_S)))
+            except pa.ArrowException as error:
+                raise StoreError(f"the worker at {location} frees no splits: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""

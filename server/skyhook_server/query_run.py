@@ -165,7 +165,7 @@ class QueryRun:
             self._line.end(piece, None if self._ended else made)
             self._changed.set()
         if made is not None and self._ended:
-            await self._cluster.release([made])
+            self._cluster.release([made])
 
     def fail(self, error: SkyhookError) -> None:
         """End the query with an error."""
@@ -227,14 +227,14 @@ class QueryRun:
             self._changed.clear()
             await self._changed.wait()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the query, whether it is done or not, and free what nobody took."""
         self._ended = True
         self._cluster.cancel(self.query_id)
         freed = [*self._unacknowledged.values(), *self._line.drop(), *self._spare]
         self._unacknowledged.clear()
         self._unacknowledged_bytes = 0
-        await self._cluster.release(freed)
+        self._cluster.release(freed)
 
     def cancel(self) -> None:
         """End the query with an error that says so."""
