@@ -123,7 +123,7 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
     return Explanation(
         dataset=plan.version.dataset,
         version=plan.version.number,
-        events=plan.version.events,
+        events=plan.events,
         partitions=len(parts),
         files=len({(part.file.uuid, part.file.path) for part in parts}),
         layouts=len({part.object.layout_id for part in parts}),

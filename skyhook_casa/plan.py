@@ -39,6 +39,7 @@ class Plan:
     def __init__(self, catalog: Catalog, query: Query) -> None:
         self.version: DatasetVersion = catalog.version(query.dataset, query.version)
         self.query = replace(query, version=self.version.number)
+        self._check_partitions()
         self._catalog = catalog
         self._names = DatasetNames(catalog, self.version)
         self._names.prefetch(_plain_names(query))
@@ -71,8 +72,15 @@ class Plan:
 
     @cached_property
     def partitions(self) -> Sequence[Partition]:
-        """The parts of the dataset, in its order."""
-        return self._catalog.partitions(self.version)
+        """The parts of the dataset that are asked, in its order."""
+        return self._catalog.partitions(self.version, *(self.query.partitions or ()))
+
+    @property
+    def events(self) -> int:
+        """How many events there are in them."""
+        if self.query.partitions is None:
+            return self.version.events
+        return sum(part.events for part in self.partitions)
 
     def only(self, outputs: Sequence[str]) -> Plan:
         """Return the plan that delivers only these of the outputs; none of them to count events."""
@@ -176,6 +184,14 @@ class Plan:
         if len(names) > COLUMNS_NAMED_MAX:
             lines.append(f"{len(names) - COLUMNS_NAMED_MAX} more columns are missing")
         return f'{"; ".join(lines)}. Give the value to use there: fill={{"{names[0]}": 0}}'
+
+    def _check_partitions(self) -> None:
+        asked, there = self.query.partitions, self.version.partitions
+        if asked is not None and asked[1] > there:
+            raise InvalidRequest(
+                f"partitions {asked[0]} to {asked[1]} of dataset {self.version.dataset!r} are asked; version "
+                f"{self.version.number} has {there}, numbered from 0"
+            )
 
     def _check_fill(self) -> None:
         for name, value in self.query.fill:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ class Query:
     """Column, and its value in files that do not have it."""
     limit: int | None = None
     """Most events to deliver, the first in dataset order; None for no limit."""
+    partitions: tuple[int, int] | None = None
+    """Partitions to ask, numbered from 0: the first is in, the second is out; None for all."""
 
     def __post_init__(self) -> None:
         _check_text("dataset", self.dataset)
@@ -56,6 +58,7 @@ class Query:
             _check_text("cut", self.cut)
         _check_whole("limit", self.limit, 0)
         _check_whole("version", self.version, 1)
+        _check_range("partitions", self.partitions)
 
     @classmethod
     def make(
@@ -69,6 +72,7 @@ class Query:
         objects: Mapping[str, str] | None = None,
         fill: Mapping[str, Fill] | None = None,
         limit: int | None = None,
+        partitions: Sequence[int] | None = None,
     ) -> Query:
         """Return the query; `columns` may be a list or a text such as ``"Muon_*,MET_pt"``.
 
@@ -86,11 +90,14 @@ class Query:
             _pairs("objects", objects),
             _pairs("fill", fill),
             limit,
+            tuple(partitions) if isinstance(partitions, list) else partitions,  # type: ignore[arg-type]
         )
 
     def to_json(self) -> str:
         """Return the versioned JSON form."""
         body = asdict(self)
+        if self.partitions is None:
+            del body["partitions"]
         for name in ("define", "objects", "fill"):
             body[name] = dict(body[name])
         for name, value in body["fill"].items():
@@ -177,3 +184,13 @@ def _check_whole(what: str, value: object, least: int) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidRequest(f"{what} is {value!r}; a whole number of at least {least} is needed")
+
+
+def _check_range(what: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise InvalidRequest(f"{what} is {value!r}; the first, and one past the last, are needed")
+    first, stop = value
+    _check_whole(f"the first of {what}", first, 0)
+    _check_whole(f"the end of {what}", stop, first + 1)

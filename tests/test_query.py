@@ -25,6 +25,7 @@ QUERIES = st.builds(
     objects=st.dictionaries(TEXTS, TEXTS, max_size=3),
     fill=st.dictionaries(TEXTS, NUMBERS, max_size=3),
     limit=st.none() | st.integers(0, 2**63),
+    partitions=st.none() | st.integers(0, 2**31).map(lambda first: (first, first + 3)),
 )
 
 
@@ -126,12 +127,24 @@ def test_limit_zero_and_version_one_are_allowed() -> None:
         ('{"query": 1, "dataset": "dy", "define": ["a"]}', r"define is \['a'\]; a dict is needed"),
         ('{"query": 1, "dataset": "dy", "fill": {"x": {"float": "1"}}}', "a number or a bool is needed"),
         ('{"query": 1, "dataset": "dy", "fill": {"x": null}}', "a number or a bool is needed"),
+        (
+            '{"query": 1, "dataset": "dy", "partitions": 3}',
+            "partitions is 3; the first, and one past",
+        ),
+        ('{"query": 1, "dataset": "dy", "partitions": [0, 1, 2]}', "one past the last, are needed"),
+        ('{"query": 1, "dataset": "dy", "partitions": [-1, 2]}', "the first of partitions is -1"),
+        ('{"query": 1, "dataset": "dy", "partitions": [2, 2]}', "the end of partitions is 2; .* at least 3"),
     ],
 )
 def test_wrong_json_is_refused(text: str, message: str) -> None:
     """It may come from anybody."""
     with pytest.raises(InvalidRequest, match=message):
         Query.from_json(text)
+
+
+def test_a_query_of_all_partitions_does_not_mention_them() -> None:
+    """So services that do not know them yet understand it."""
+    assert "partitions" not in Query.make("dy").to_json()
 
 
 def test_json_is_read_up_to_its_limit() -> None:

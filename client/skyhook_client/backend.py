@@ -83,6 +83,10 @@ class Backend(ABC):
         """Return the lists of a version, in file order."""
 
     @abstractmethod
+    def partition_events(self, version: DatasetVersion) -> list[int]:
+        """Return how many events each partition of a version has, in its order."""
+
+    @abstractmethod
     def files(self, version: DatasetVersion) -> list[FileInfo]:
         """Return the files of a version, in its order."""
 
@@ -149,6 +153,8 @@ class Question(ABC):
 
     Attributes
     ----------
+    backend : Backend
+        What answers it.
     value : Query
         What is asked, with the version filled in.
     version : DatasetVersion
@@ -159,6 +165,7 @@ class Question(ABC):
         Where the parts run, see `skyhook_casa.execution`.
     """
 
+    backend: Backend
     value: QueryValue
     version: DatasetVersion
     outputs: tuple[Output, ...]

@@ -93,6 +93,10 @@ class EmbeddedBackend(Backend, JobControl):
         """See `Backend.lists`."""
         return self.catalog.lists(version)
 
+    def partition_events(self, version: DatasetVersion) -> list[int]:
+        """See `Backend.partition_events`."""
+        return self.catalog.partition_events(version)
+
     def files(self, version: DatasetVersion) -> list[FileInfo]:
         """See `Backend.files`."""
         return self.catalog.files(version)
@@ -200,7 +204,7 @@ class EmbeddedBackend(Backend, JobControl):
 
         resolved = plan(self.catalog, value)
         Choice(resolved, self.store, execution)  # refuses what the store cannot do
-        return EmbeddedQuestion(resolved, self.store, self.threads, execution)
+        return EmbeddedQuestion(self, resolved, execution)
 
     def close(self) -> None:
         """See `Backend.close`: the connections of a catalog belong to the process, not to a client."""
@@ -220,12 +224,11 @@ class EmbeddedBackend(Backend, JobControl):
 
 
 class EmbeddedQuestion(Question):
-    """A plan, and the store to run it on."""
+    """A plan, and the backend whose store it runs on."""
 
-    def __init__(self, plan: Plan, store: ObjectStore, threads: int | None, execution: str) -> None:
+    def __init__(self, backend: EmbeddedBackend, plan: Plan, execution: str) -> None:
+        self.backend: EmbeddedBackend = backend
         self.plan = plan
-        self.store = store
-        self.threads = threads
         self.value = plan.query
         self.version = plan.version
         self.outputs = plan.outputs
@@ -251,10 +254,10 @@ class EmbeddedQuestion(Question):
         """See `Question.explain`."""
         from skyhook_casa.explain import explain
 
-        return explain(self.plan, self.store, self.execution)
+        return explain(self.plan, self.backend.store, self.execution)
 
     def _with(self, plan: Plan) -> EmbeddedQuestion:
-        return EmbeddedQuestion(plan, self.store, self.threads, self.execution)
+        return EmbeddedQuestion(self.backend, plan, self.execution)
 
 
 class EmbeddedRun(Run):
@@ -286,8 +289,7 @@ class EmbeddedRun(Run):
         from skyhook_casa.scan import Scan
 
         asked = self._question
-        scan = Scan(
-            plan, asked.store, asked.threads, self._progress, self._rows, asked.execution, self._histograms
-        )
+        store, threads = asked.backend.store, asked.backend.threads
+        scan = Scan(plan, store, threads, self._progress, self._rows, asked.execution, self._histograms)
         self.report: Report = scan.report
         return scan

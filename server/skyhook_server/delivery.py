@@ -104,6 +104,13 @@ class Delivery(DeliveryServicer):
         for one in await self._look(context, lambda catalog: catalog.files(_version(catalog, request))):
             yield to_message(one, pb.FileInfo)
 
+    async def ListPartitions(self, request: pb.DatasetRequest, context: Any) -> pb.PartitionEvents:
+        """Give the events of each partition of a version."""
+        found = await self._look(
+            context, lambda catalog: catalog.partition_events(_version(catalog, request))
+        )
+        return pb.PartitionEvents(events=found)
+
     async def ReadTree(self, request: pb.TreeRequest, context: Any) -> AsyncIterator[pb.TreePiece]:
         """Give the trees that travel with the files, one after the other."""
         trees = await self._look(context, lambda catalog: _trees(catalog, request))

@@ -83,9 +83,11 @@ class Plans:
         return prepared
 
 
-def answer_key(version_id: int, work: Work, limit: int | None) -> bytes:
+def answer_key(
+    version_id: int, work: Work, limit: int | None, partitions: tuple[int, int] | None = None
+) -> bytes:
     """Return what is equal for equal answers of this release."""
-    head = f"{__version__} {version_id} {limit} {work.rows} {work.outputs} {work.terms}"
+    head = f"{__version__} {version_id} {limit} {partitions} {work.rows} {work.outputs} {work.terms}"
     digest = hashlib.sha256(head.encode())
     for layout_id, program in work.programs.items():
         digest.update(f"{layout_id} {len(program)}".encode() + program)

@@ -108,7 +108,7 @@ class QueryRun:
             self._cluster.threads,
             FIRST_BYTES if self._delivers else self._settings.split_bytes,
         )
-        self._key = answer_key(plan.version.id, work, self._limit)
+        self._key = answer_key(plan.version.id, work, self._limit, plan.query.partitions)
         if self._resumes:
             self._kept = None
         else:
@@ -194,7 +194,7 @@ class QueryRun:
             now = time.monotonic()
             if now - told_s >= PROGRESS_S and self.report.events_in != told:
                 told_s, told = now, self.report.events_in
-                yield pb.QueryEvent(progress=pb.Advance(done=told, total=self.plan.version.events))
+                yield pb.QueryEvent(progress=pb.Advance(done=told, total=self.plan.events))
             try:
                 await asyncio.wait_for(self._changed.wait(), PROGRESS_S)
             except TimeoutError:
@@ -256,7 +256,7 @@ class QueryRun:
             partitions_done=report.partitions_done,
             partitions=report.partitions_planned,
             events_done=report.events_in,
-            events=self.plan.version.events,
+            events=self.plan.events,
             bytes_out=self._bytes_out,
             held_bytes=self.held_bytes,
             running=self.running,
@@ -385,6 +385,6 @@ def plan_message(prepared: Prepared, query_id: str = "") -> pb.QueryPlan:
         outputs=[to_message(output, pb.Output) for output in plan.outputs],
         terms=plan.terms,
         partitions=len(prepared.parts),
-        events=plan.version.events,
+        events=plan.events,
         object_bytes=prepared.object_bytes,
     )

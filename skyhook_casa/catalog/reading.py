@@ -108,8 +108,8 @@ class Reading:
         with self._database.read() as connection:
             return load_schema(connection, version.schema_id)
 
-    def partitions(self, version: DatasetVersion) -> list[Partition]:
-        """Return every partition of `version`, in its order.
+    def partitions(self, version: DatasetVersion, first: int = 0, stop: int | None = None) -> list[Partition]:
+        """Return the partitions of `version` from `first` up to, but not including, `stop`, in its order.
 
         Raises
         ------
@@ -117,15 +117,24 @@ class Reading:
             If the version was dropped.
         """
         key = {"version_id": version.id}
+        stop = version.partitions if stop is None else stop
         with self._database.read() as connection:
             files = {row[0]: FileInfo(*row[1:]) for row in connection.execute(s.version_files, key)}
-            rows = connection.execute(s.version_partitions, key).all()
-        if len(rows) != version.partitions:
+            rows = connection.execute(s.version_partitions, {**key, "first": first, "stop": stop}).all()
+        if len(rows) != stop - first:
             raise NotFound(f"version {version.number} of dataset {version.dataset!r} was dropped")
         return [
             Partition(index, first, events, ObjectInfo(*stored), files[file_id], start, stop)
             for index, first, events, start, stop, file_id, *stored in rows
         ]
+
+    def partition_events(self, version: DatasetVersion) -> list[int]:
+        """Return how many events each partition of `version` has, in its order. Raises as `partitions`."""
+        with self._database.read() as connection:
+            rows = connection.execute(s.version_partition_events, {"version_id": version.id}).all()
+        if len(rows) != version.partitions:
+            raise NotFound(f"version {version.number} of dataset {version.dataset!r} was dropped")
+        return [events for (events,) in rows]
 
     def files(self, version: DatasetVersion) -> list[FileInfo]:
         """Return every file of `version`, in its order; also those without events."""

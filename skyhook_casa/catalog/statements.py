@@ -120,6 +120,17 @@ version_partitions = (
     .select_from(t.version_partitions)
     .join(t.partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
     .join(t.objects, t.objects.c.id == t.partitions.c.object_id)
+    .where(
+        t.version_partitions.c.version_id == bindparam("version_id"),
+        t.version_partitions.c.position >= bindparam("first"),
+        t.version_partitions.c.position < bindparam("stop"),
+    )
+    .order_by(t.version_partitions.c.position)
+)
+version_partition_events = (
+    select(t.partitions.c.events)
+    .select_from(t.version_partitions)
+    .join(t.partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
     .where(t.version_partitions.c.version_id == bindparam("version_id"))
     .order_by(t.version_partitions.c.position)
 )

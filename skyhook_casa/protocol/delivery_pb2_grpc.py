@@ -70,6 +70,11 @@ class DeliveryStub:
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
                 response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.FileInfo.FromString,
                 _registered_method=True)
+        self.ListPartitions = channel.unary_unary(
+                '/skyhook_casa.v1.Delivery/ListPartitions',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.PartitionEvents.FromString,
+                _registered_method=True)
         self.ReadTree = channel.unary_stream(
                 '/skyhook_casa.v1.Delivery/ReadTree',
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TreeRequest.SerializeToString,
@@ -156,6 +161,13 @@ class DeliveryServicer:
 
     def ListFiles(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartitions(self, request, context):
+        """The events of each partition of a version, in its order.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -249,6 +261,11 @@ def add_DeliveryServicer_to_server(servicer, server):
                     servicer.ListFiles,
                     request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.FromString,
                     response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.FileInfo.SerializeToString,
+            ),
+            'ListPartitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartitions,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.PartitionEvents.SerializeToString,
             ),
             'ReadTree': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadTree,
@@ -481,6 +498,33 @@ class Delivery:
             '/skyhook_casa.v1.Delivery/ListFiles',
             skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
             skyhook__casa_dot_protocol_dot_delivery__pb2.FileInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/ListPartitions',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.PartitionEvents.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,16 @@ class RemoteBackend(Backend):
         found = self.channel.list("Delivery.ListFiles", _request(version))
         return [received(one, FileInfo) for one in found]
 
+    def partition_events(self, version: DatasetVersion) -> list[int]:
+        """See `Backend.partition_events`."""
+        found = list(self.channel.ask("Delivery.ListPartitions", _request(version)).events)
+        if len(found) != version.partitions or sum(found) != version.events or min(found, default=0) < 0:
+            raise ProtocolError(
+                f"the service lists {len(found)} partitions with {sum(found)} events; version "
+                f"{version.number} of {version.dataset!r} has {version.partitions} with {version.events}"
+            )
+        return found
+
     def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
         """See `Backend.tree`."""
         request = pb.TreeRequest(dataset=version.dataset, version=version.number, tree=name)

@@ -24,7 +24,7 @@ class RemoteQuestion(Question):
     """What a service said that it would deliver."""
 
     def __init__(self, backend: RemoteBackend, plan: pb.QueryPlan, execution: str) -> None:
-        self.backend = backend
+        self.backend: RemoteBackend = backend
         self.value = query_of(plan)
         self.version = version_of(plan)
         self.outputs = outputs_of(plan)
