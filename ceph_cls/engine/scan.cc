@@ -393,14 +393,28 @@ void Scan::ApplyTerm(Chunk* chunk, size_t term) {
   whole_ = false;
 }
 
+// Whether no limit of bytes can be passed by delivering every row of the chunk. Then it need not be looked
+// at, and columns can be decoded to where they go.
+bool Scan::CannotFill(const Chunk& chunk) const {
+  if (limits_.bytes_max < 0) return true;
+  if (!computed_outputs_.empty() || !result_.histograms.empty()) return false;
+  int64_t most = 8 * int64_t{chunk_events_[chunk.number]} * static_cast<int64_t>(result_.groups.size() + 1);
+  for (const size_t output : stored_outputs_) {
+    const Node& node = program_.nodes[static_cast<size_t>(program_.outputs[output])];
+    const ChunkEntry& entry = rows_[static_cast<size_t>(node.a)].chunks[chunk.number];
+    most += int64_t{entry.n_values} * static_cast<int64_t>(SizeOf(node.dtype));
+  }
+  return result_.nbytes() - bytes_at_start_ + most < limits_.bytes_max + limits_.bytes_slack;
+}
+
 bool Scan::Deliver(Chunk* chunk) {
   const int64_t n = whole_ ? end_row_ - first_row_ : static_cast<int64_t>(kept_.size());
   if (n == 0) return true;
   if (!Ask(chunk, output_columns_)) return false;
   int64_t done = 0;
-  const bool limited = limits_.events_max >= 0 || limits_.bytes_max >= 0;
+  const int64_t slice_max = CannotFill(*chunk) ? n : kSliceRows;
   while (done < n) {
-    int64_t slice = limited ? std::min(kSliceRows, n - done) : n;
+    int64_t slice = std::min(slice_max, n - done);
     if (limits_.events_max >= 0)
       slice = std::min(slice, limits_.events_max - (result_.events - events_at_start_));
     if (slice > 0) {

@@ -111,6 +111,7 @@ class Scan {
   void StopAt(Chunk* chunk, int64_t row);
   bool Cut(Chunk* chunk);
   void ApplyTerm(Chunk* chunk, size_t term);
+  bool CannotFill(const Chunk& chunk) const;
   bool Deliver(Chunk* chunk);
   bool Ask(Chunk* chunk, const std::vector<int>& columns);
   bool AskOne(Chunk* chunk, int column);
