@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 import uproot
 from ingest_helpers import SAMPLE_NAMES, sample, write_root
+from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
 from skyhook_casa.errors import CorruptObject, InvalidRequest, MissingColumn, NotFound
@@ -222,14 +224,16 @@ def test_an_empty_answer_has_the_types_of_a_full_one(client: Client, events: Any
     assert query.count() == 0
 
 
-def test_a_dataset_without_events_has_the_types_of_a_full_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_a_dataset_without_events_has_the_types_of_a_full_one(tmp_path: Path, answerer: str) -> None:
     """A skim may keep nothing."""
-    client = skyhook_casa.connect("memory://")
-    client.ingest("empty", write_root(tmp_path / "empty.root", events=0))
-    query = client.query("empty", ["Muon_pt", "MET_pt"])
-    assert str(query.to_awkward().type) == "0 * {Muon_pt: var * float32, MET_pt: float32}"
-    assert query.count() == 0
-    assert query.explain().partitions == 0
+    embedded = skyhook_casa.connect("memory://")
+    embedded.ingest("empty", write_root(tmp_path / "empty.root", events=0))
+    with answered(answerer, embedded) as client:
+        query = client.query("empty", ["Muon_pt", "MET_pt"])
+        assert str(query.to_awkward().type) == "0 * {Muon_pt: var * float32, MET_pt: float32}"
+        assert query.count() == 0
+        assert query.explain().partitions == 0
 
 
 # -- counting, limits, definitions, thinning ------------------------------------------------------
@@ -316,12 +320,13 @@ def write_mixed(folder: Path) -> list[Path]:
     return files
 
 
-@pytest.fixture
-def mixed(tmp_path: Path) -> Client:
+@pytest.fixture(scope="module", params=ANSWERERS)
+def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A dataset of files that differ."""
     client = skyhook_casa.connect("memory://", threads=2)
-    client.ingest("mixed", write_mixed(tmp_path))
-    return client
+    client.ingest("mixed", write_mixed(tmp_path_factory.mktemp("mixed")))
+    with answered(request.param, client) as client:
+        yield client
 
 
 def test_an_absent_bool_is_false(mixed: Client) -> None:
@@ -395,37 +400,40 @@ def test_explain_bounds_what_a_run_reads(client: Client) -> None:
     assert everything.report.bytes_read == everything.explain().bytes_max
 
 
-def test_a_bad_object_spoils_the_whole_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_a_bad_object_spoils_the_whole_answer(tmp_path: Path, answerer: str) -> None:
     """An answer is never short: it is an error that names the object."""
-    client = skyhook_casa.connect(tmp_path / "store", threads=2)
-    client.ingest("dy", [write_root(tmp_path / f"{seed}.root", seed=seed) for seed in range(3)])
-    parts = client.catalog.partitions(client.catalog.version("dy"))
-    path = client.store.local_path(parts[-1].object.name)
+    embedded = skyhook_casa.connect(tmp_path / "store", threads=2)
+    embedded.ingest("dy", [write_root(tmp_path / f"{seed}.root", seed=seed) for seed in range(3)])
+    parts = embedded.catalog.partitions(embedded.catalog.version("dy"))
+    path = embedded.store.local_path(parts[-1].object.name)
     assert path is not None
     data = bytearray(path.read_bytes())
     data[parts[-1].object.directory_start + 10] ^= 1
     path.chmod(0o644)
     path.write_bytes(data)
-    query = client.query("dy", ["Jet_pt"])
-    with pytest.raises(
-        CorruptObject, match=rf"{parts[-1].object.name} .*2\.root.* does not match its checksum"
-    ):
-        query.to_awkward()
-    with pytest.raises(CorruptObject):
-        list(query)
-    assert not query.has_run
-    path.unlink()
-    with pytest.raises(skyhook_casa.errors.SkyhookError, match=parts[-1].object.name):
-        query.to_awkward()
+    with answered(answerer, embedded) as client:
+        query = client.query("dy", ["Jet_pt"])
+        with pytest.raises(
+            CorruptObject, match=rf"{parts[-1].object.name} .*2\.root.* does not match its checksum"
+        ):
+            query.to_awkward()
+        with pytest.raises(CorruptObject):
+            list(query)
+        assert not query.has_run
+        path.unlink()
+        with pytest.raises(skyhook_casa.errors.SkyhookError, match=parts[-1].object.name):
+            query.to_awkward()
 
 
 # -- datasets -------------------------------------------------------------------------------------
-def test_a_store_without_datasets_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_a_store_without_datasets_says_so(tmp_path: Path, answerer: str) -> None:
     """And asking makes nothing."""
-    client = skyhook_casa.connect(tmp_path / "store")
-    assert client.datasets() == []
-    with pytest.raises(NotFound, match=r"no datasets in .*; ingest one first"):
-        client.query("dy")
+    with answered(answerer, skyhook_casa.connect(tmp_path / "store")) as client:
+        assert client.datasets() == []
+        with pytest.raises(NotFound, match=r"no datasets in .*; ingest one first"):
+            client.query("dy")
     assert not (tmp_path / "store").exists()
 
 
@@ -439,31 +447,35 @@ def test_the_default_store_is_named_by_the_environment(
     assert skyhook_casa.connect().url == (tmp_path / "skyhook-store").as_uri()
 
 
-def test_an_old_version_can_be_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_an_old_version_can_be_asked(tmp_path: Path, answerer: str) -> None:
     """A query made before an ingest answers the version of then."""
-    client = skyhook_casa.connect("memory://")
-    client.ingest("x", write_root(tmp_path / "a.root", events=10, seed=1))
-    before = client.query("x", "event")
-    client.ingest("x", write_root(tmp_path / "b.root", events=20, seed=2))
-    assert (before.count(), len(before.to_awkward())) == (10, 10)
-    assert client.query("x").count() == 30
-    assert client.query("x", "event", version=1).count() == 10
-    assert [version.number for version in client.dataset("x").versions()] == [2, 1]
-    with pytest.raises(NotFound, match="no version 3"):
-        client.query("x", version=3)
+    embedded = skyhook_casa.connect("memory://")
+    embedded.ingest("x", write_root(tmp_path / "a.root", events=10, seed=1))
+    with answered(answerer, embedded) as client:
+        before = client.query("x", "event")
+        embedded.ingest("x", write_root(tmp_path / "b.root", events=20, seed=2))
+        assert (before.count(), len(before.to_awkward())) == (10, 10)
+        assert client.query("x").count() == 30
+        assert client.query("x", "event", version=1).count() == 10
+        assert [version.number for version in client.dataset("x").versions()] == [2, 1]
+        with pytest.raises(NotFound, match="no version 3"):
+            client.query("x", version=3)
 
 
-def test_dropping_and_collecting_garbage_frees_the_store(tmp_path: Path) -> None:
-    client = skyhook_casa.connect(tmp_path / "store")
-    client.ingest("x", write_root(tmp_path / "a.root", events=10))
-    client.drop("x")
-    assert client.datasets() == []
-    assert client.gc(dry_run=True, grace_s=0).objects == 1
-    assert client.gc().objects == 0
-    assert client.gc(grace_s=0).objects == 1
-    assert list(client.store.list()) == []
-    with pytest.raises(NotFound, match="no dataset 'x'"):
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_dropping_and_collecting_garbage_frees_the_store(tmp_path: Path, answerer: str) -> None:
+    embedded = skyhook_casa.connect(tmp_path / "store")
+    embedded.ingest("x", write_root(tmp_path / "a.root", events=10))
+    with answered(answerer, embedded) as client:
         client.drop("x")
+        assert client.datasets() == []
+        assert client.gc(dry_run=True, grace_s=0).objects == 1
+        assert client.gc().objects == 0
+        assert client.gc(grace_s=0).objects == 1
+        assert list(embedded.store.list()) == []
+        with pytest.raises(NotFound, match="no dataset 'x'"):
+            client.drop("x")
 
 
 def test_a_dataset_tells_what_it_holds(client: Client, events: Any) -> None:
@@ -488,10 +500,14 @@ def test_the_runs_are_kept(client: Client, nano_file: Path) -> None:
         assert_same(client.dataset("dy").luminosity_blocks(), file["LuminosityBlocks"].arrays())
 
 
-def test_files_without_runs_are_not_found_to_have_any(tmp_path: Path) -> None:
-    client = skyhook_casa.connect("memory://")
-    client.ingest("x", write_root(tmp_path / "a.root"))
-    with pytest.raises(NotFound, match="no file of dataset 'x' has a tree 'LuminosityBlocks'"):
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_files_without_runs_are_not_found_to_have_any(tmp_path: Path, answerer: str) -> None:
+    embedded = skyhook_casa.connect("memory://")
+    embedded.ingest("x", write_root(tmp_path / "a.root"))
+    with (
+        answered(answerer, embedded) as client,
+        pytest.raises(NotFound, match="no file of dataset 'x' has a tree 'LuminosityBlocks'"),
+    ):
         client.dataset("x").luminosity_blocks()
 
 
@@ -512,7 +528,7 @@ def test_importing_the_client_stays_light() -> None:
     import subprocess
     import sys
 
-    heavy = ("awkward", "uproot", "sqlalchemy", "pandas", "pyarrow", "dask", "coffea", "numba")
+    heavy = ("awkward", "uproot", "sqlalchemy", "pandas", "pyarrow", "dask", "coffea", "numba", "grpc")
     code = f"import sys, skyhook_client; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

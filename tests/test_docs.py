@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
 from skyhook_casa.nanoaod import make_nanoaod
@@ -21,6 +22,8 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES_WITH_EXAMPLES = [page for page in PAGES if BLOCK.search(page.read_text())]
+PAGES_THAT_CONNECT = [page for page in PAGES_WITH_EXAMPLES if "connect(" in page.read_text()]
+PAGES_WITH_A_CLIENT = [page for page in PAGES_WITH_EXAMPLES if page not in PAGES_THAT_CONNECT]
 
 
 @pytest.fixture(scope="module")
@@ -30,24 +33,38 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_EXAMPLES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES_THAT_CONNECT, ids=lambda page: page.stem)
 def test_examples_of_a_page_run(
     page: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They run one after another, beside `nano_dy.root`; a page that does not connect has a `client`."""
-    text = page.read_text()
-    blocks = [(match.start(1), match.group(1)) for match in BLOCK.finditer(text)]
+    """They run one after another, beside `nano_dy.root`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / sample.name).symlink_to(sample)
-    names: dict[str, object] = {"__name__": "__page__"}
-    if "connect(" not in text:
-        client = skyhook_casa.connect(tmp_path / "store")
-        client.ingest("dy", [sample])
-        names["client"] = client
 
-    for place, block in blocks:
-        lines_before = text.count("\n", 0, place)
-        exec(compile("\n" * lines_before + block, page, "exec"), names)
+    run_examples(page)
+
+
+@pytest.mark.parametrize("answerer", ANSWERERS)
+@pytest.mark.parametrize("page", PAGES_WITH_A_CLIENT, ids=lambda page: page.stem)
+def test_examples_of_a_page_with_a_client_run(
+    page: Path, answerer: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that does not connect has a `client`: of a store, or of a service."""
+    monkeypatch.chdir(tmp_path)
+    embedded = skyhook_casa.connect(tmp_path / "store")
+    embedded.ingest("dy", [sample])
+
+    with answered(answerer, embedded) as client:
+        run_examples(page, client=client)
+
+
+def run_examples(page: Path, **names: object) -> None:
+    """Run the examples of a page one after another; line numbers in errors are those of the page."""
+    text = page.read_text()
+    known = {"__name__": "__page__", **names}
+    for match in BLOCK.finditer(text):
+        lines_before = text.count("\n", 0, match.start(1))
+        exec(compile("\n" * lines_before + match.group(1), page, "exec"), known)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+from service_fixture import ANSWERERS, answered
 
 import skyhook_client
 from skyhook_casa import _engine, worker
@@ -22,13 +24,16 @@ MET = hist.axis.Regular(40, 0, 80, name="MET_pt")
 JET = hist.axis.Variable([15, 20, 30, 50, 90], name="Jet_pt")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> skyhook_client.Client:
+@pytest.fixture(scope="module", params=ANSWERERS)
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[skyhook_client.Client]:
     path = tmp_path_factory.mktemp("histogram") / "nano.root"
     make_nanoaod(path, 3000, seed=6)
     client = skyhook_client.connect(MemoryStore(runs_class=True), threads=2, progress=False)
     client.ingest("dy", [path], ["MET_*", "Muon_*", "Jet_*"], partition_bytes=65_536, chunk_events=400)
-    return client
+    with answered(request.param, client) as client:
+        yield client
 
 
 @pytest.fixture(params=["pushdown", "read"])
