@@ -19,6 +19,8 @@ import pytest
 pytest.importorskip("structlog")
 pytest.importorskip("pydantic_settings")
 
+from pydantic import ByteSize
+
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_server import logs
@@ -309,3 +311,50 @@ def test_top_shows_running_queries(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[6].split() == "old anna@host:1 dy [red]x > 1 4.0 s 25% 500 0 B 0 B 0".split()
     assert lines[7].split()[:1] == ["young"]
     assert len(lines) == 8
+
+
+# ---- the administrators' guide -----------------------------------------------------------------
+ROOT = Path(__file__).resolve().parent.parent
+GUIDE = (ROOT / "docs/administrators.md").read_text()
+
+
+def shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value >> 20}MiB" if isinstance(value, ByteSize) else str(value)
+
+
+def test_the_guide_lists_every_setting_with_its_default() -> None:
+    fields = Settings.model_fields.items()
+    expected = [f"| `{name}` | {shown(field.default)} | {field.description} |" for name, field in fields]
+    table = GUIDE.partition("| setting | default | meaning |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == expected, "the table should be:\n" + "\n".join(expected)
+
+
+def test_the_guide_lists_every_metric() -> None:
+    ending = {"counter": "_total"}
+    found = [metric for metric in Metrics().registry.collect() if metric.name.startswith("skyhook_")]
+    expected = [
+        f"| `{metric.name}{ending.get(metric.type, '')}` | {metric.type} | {metric.documentation} |"
+        for metric in found
+    ]
+    table = GUIDE.partition("| metric | type | meaning |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == expected, "the table should be:\n" + "\n".join(expected)
+
+
+def test_the_file_of_the_guide_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(GUIDE.partition("```toml\n")[2].partition("```")[0])
+    assert Settings.load({}, path).held_bytes_max == 8 << 30
+
+
+def test_the_settings_of_the_containers_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
+    for name, variable in services["cluster"]["environment"].items():
+        monkeypatch.setenv(name, variable)
+    found = Settings.load()
+    assert (found.dask, found.delivery) == ("tcp://scheduler:8786", "relay")
+    published = {int(port.split(":")[1]) for port in services["cluster"]["ports"]}
+    assert {split_address(found.listen)[1], found.flight_port} <= published
+    assert found.drain_s < int(services["cluster"]["stop_grace_period"].rstrip("s"))

@@ -29,7 +29,8 @@ def serve(settings: Settings) -> None:
         If the service cannot start.
     """
     logs.configure(settings.log_format, settings.log_level)
-    disable_created_metrics()  # a second number beside each counter, which nobody looks at
+    # They are a second number beside each counter, which nobody looks at.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     asyncio.run(_serve(settings))
 
 

@@ -53,17 +53,14 @@ class Settings(BaseSettings):
         min_length=1,
         description="Directory or URL of the store; `$SKYHOOK_STORE` if nothing else names one.",
     )
-    catalog: str | None = Field(
-        None, description="Database URL of the catalog; by default the store's own. Workers need it too."
-    )
+    catalog: str | None = Field(None, description="Database URL of the catalog; by default the store's own.")
     listen: str = Field("127.0.0.1:8815", description="`host:port` that clients call; port 0: any free one.")
     flight_port: int = Field(
         0, ge=0, le=PORT_MAX, description="Port of Arrow Flight on the same host; 0: any free one."
     )
     advertise: str | None = Field(
         None,
-        description="Host name by which clients and workers reach this machine; "
-        "by default clients use the one that they called.",
+        description="Host name by which clients reach this machine; by default the one that they called.",
     )
     dask: str = Field(
         "local",
@@ -87,10 +84,10 @@ class Settings(BaseSettings):
         None, description="`host:port` of the metrics for Prometheus, port 0: any free one; by default none."
     )
     log_format: Literal["console", "json"] = Field(
-        "console", description="Lines of the log for people, or one JSON object a line."
+        "console", description="`console`: lines for people; `json`: one object a line."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important lines that are written."
+        "info", description="Least important lines of the log: `debug`, `info`, `warning` or `error`."
     )
     queries_max: int = Field(256, ge=1, description="Most queries that run at once; more are refused.")
     queries_per_client_max: int = Field(
