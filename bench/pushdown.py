@@ -5,9 +5,10 @@
     python -m bench.pushdown DIR --gib 0.05 --repetitions 1 --scans 200     a trial
     python -m bench.pushdown DIR --tables results.jsonl          the tables of an earlier run
 
-DIR keeps the data, which take five minutes to make, for the next run; the cluster is taken down at the end. A query delivers ten
-of 312 columns, six of them jagged, at different fractions of the events: spread over all
-(a cut on MET_pt), or together (a cut on the event number, where zone maps rule chunks out).
+DIR keeps the data, which take five minutes to make, for the next run; the cluster is taken
+down at the end. A query delivers ten of 312 columns, six of them jagged, at different fractions
+of the events: spread over all (a cut on MET_pt), or together (a cut on the event number, where
+zone maps rule chunks out).
 All executions run in turn, and every answer is compared.
 """
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from skyhook_casa.ceph_cluster.daemons import resident_bytes
+from skyhook_casa.plan import plan as make_plan
 from skyhook_casa.scan import REMOTE_THREADS
 from skyhook_casa.stores import ByteRange
 from skyhook_casa.worker import REPLY_BYTES_MAX, scan_request
@@ -24,7 +25,8 @@ WIDE_COLUMNS: Final = ("MET_pt", "Muon_pt")
 
 def calls(bench: Bench, dataset: str, rounds: int) -> list[dict[str, Any]]:
     """Print and return the latency of a no-op call of the class, beside that of a short read."""
-    plan = bench.client.query(dataset, ["MET_pt"], "MET_pt < -1").question.plan
+    asked = bench.client.query(dataset, ["MET_pt"], "MET_pt < -1")
+    plan = make_plan(bench.client.catalog, asked.value)
     part = plan.partitions[0]
     name, layout = part.object.name, part.object.layout_id
     assert layout is not None
@@ -85,7 +87,7 @@ def memory(bench: Bench, queries: list[dict[str, Any]], scans: int) -> list[dict
     """Print and return the memory of the OSDs before, during and after many scans."""
     jobs = []
     for query in queries:
-        plan = bench.client.query(**query).question.plan
+        plan = make_plan(bench.client.catalog, bench.client.query(**query).value)
         for part in plan.partitions:
             assert part.object.layout_id is not None
             jobs.append((part.object.name, scan_request(plan, part.object.layout_id, part)))
