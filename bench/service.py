@@ -1,0 +1,280 @@
+"""The delivery service beside the embedded engine and a bare Flight server.
+
+    python -m bench.service STORE --dataset nano        about four minutes
+
+STORE is a store whose dataset has some million events, such as `bench.data` and `bench.run` leave
+in DIR/store. The service is a process of its own, as a user starts it. Every answer is compared
+with that of the embedded engine. Print: each figure, its aim, and on which machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import awkward as ak
+
+import skyhook_casa
+from skyhook_client import Client
+
+from .machine import state_machine
+
+WIDE = "run event MET_pt MET_phi Muon_pt Muon_eta Muon_phi Muon_mass Muon_charge Jet_pt".split()
+SMALL = ("MET_pt Muon_pt".split(), "MET_pt > {}")
+LARGE_CUT = "any(Jet_pt * cosh(Jet_eta) > 400 and sqrt(Jet_mass) > 1) and sum(Jet_pt) > 50"
+REPETITIONS = 5
+
+
+@contextmanager
+def serving(store: str, **settings: Any) -> Iterator[str]:
+    """Give the address of a service that runs meanwhile."""
+    environment = {f"SKYHOOK_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [sys.executable, "-m", "skyhook_casa.cli", "--store", store, "serve", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | environment | {"SKYHOOK_SERVE_LOG_LEVEL": "warning"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"grpc://\S+", process.stdout.readline())
+        assert found is not None, "the service did not start"
+        yield found.group()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def timed(what: Callable[[], Any], count: int = REPETITIONS) -> list[float]:
+    """Return the seconds of some runs, after one that is not counted."""
+    what()
+    seconds = []
+    for _ in range(count):
+        began = time.perf_counter()
+        what()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def percentile(seconds: list[float], percent: float) -> float:
+    return statistics.quantiles(seconds, n=1000, method="inclusive")[round(percent * 10) - 1]
+
+
+def show(what: str, value: str, aim: str) -> None:
+    print(f"{what:<58} {value:>22}   aim {aim}", flush=True)
+
+
+# -- small queries ------------------------------------------------------------------------------
+def small(client: Client, dataset: str, number: int) -> Any:
+    """A query that looks at one partition and delivers few rows, asked anew each time."""
+    columns, cut = SMALL
+    query = client.query(dataset, columns, cut.format(150 + number % 50), limit=1 + number % 20)
+    return query.to_awkward()
+
+
+def repeated(client: Client, dataset: str) -> Any:
+    columns, cut = SMALL
+    return client.query(dataset, columns, cut.format(200), limit=10).to_awkward()
+
+
+def bench_latency(remote: Client, embedded: Client, dataset: str, count: int = 400) -> None:
+    for label, ask in (
+        ("a new small query each time", lambda client, n: small(client, dataset, n)),
+        ("the same small query", lambda client, n: repeated(client, dataset)),
+    ):
+        for number in range(50):
+            assert ak.array_equal(ask(remote, number), ask(embedded, number))
+        taken: dict[str, list[float]] = {}
+        for name, client in (("service", remote), ("embedded", embedded)):
+            found = []
+            for number in range(count):
+                began = time.perf_counter()
+                ask(client, number)
+                found.append(time.perf_counter() - began)
+            taken[name] = found
+            p50, p99 = (1000 * percentile(found, percent) for percent in (50, 99))
+            show(f"{label}, {name}: p50, p99", f"{p50:.2f}, {p99:.2f} ms", "10, 40 ms")
+
+
+def bench_concurrent(address: str, store: str, dataset: str, users: int = 32, seconds: float = 8.0) -> None:
+    """Compare what many users get from the service with what each core gets from the embedded engine."""
+    cores = len(os.sched_getaffinity(0))
+    service = _throughput(
+        [sys.executable, "-m", "bench.service", "--user", address, dataset], cores, users, seconds
+    )
+    alone = _throughput(
+        [sys.executable, "-m", "bench.service", "--user", store, dataset], cores, cores, seconds
+    )
+    show(
+        f"{users} users, small queries: service, {cores} embedded",
+        f"{service:.0f}, {alone:.0f} /s",
+        "ratio 0.8",
+    )
+    show("  ratio", f"{service / alone:.2f}", "0.8")
+
+
+def _throughput(command: list[str], processes: int, users: int, seconds: float) -> float:
+    """Return queries a second of `users` that are threads of some processes."""
+    each = [str(users // processes), str(seconds)]
+    running = [
+        subprocess.Popen([*command, *each], stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    return sum(float(process.communicate()[0]) for process in running)
+
+
+def run_user(address: str, dataset: str, threads: int, seconds: float) -> None:
+    """Ask small queries for some time; print how many a second were answered."""
+    own = None if address.startswith("grpc:") else 1
+    client = skyhook_casa.connect(address, threads=own, progress=False)
+    for number in range(10):
+        small(client, dataset, number)
+    until = time.monotonic() + seconds
+
+    def ask(start: int) -> int:
+        done = 0
+        while time.monotonic() < until:
+            small(client, dataset, start + done)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(threads) as pool:
+        print(sum(pool.map(ask, range(0, 1000 * threads, 1000))) / seconds)
+
+
+# -- large answers ------------------------------------------------------------------------------
+def bench_wide(remote: Client, embedded: Client, dataset: str) -> None:
+    """Compare delivery with a bare Flight server that has the same batches in memory."""
+    asked = [client.query(dataset, WIDE) for client in (remote, embedded)]
+    assert ak.array_equal(*(query.to_awkward() for query in asked))
+    nbytes = sum(batch.nbytes for batch in asked[1].stream(1 << 20))
+    with bare_flight(embedded.url, dataset) as take:
+        bare, served = [], []
+        for number in range(REPETITIONS + 1):
+            for found, what in ((bare, take), (served, lambda: _drain(asked[0]))):
+                began = time.perf_counter()
+                what()
+                if number:
+                    found.append(time.perf_counter() - began)
+    cached = asked[0].report.splits_cached == asked[0].report.splits
+    rates = [nbytes / min(found) / 1e9 for found in (served, bare)]
+    what = "kept by the service" if cached else "scanned by the service"
+    show(f"{nbytes / 1e6:.0f} MB {what}: service, bare Flight", f"{rates[0]:.2f}, {rates[1]:.2f} GB/s", "")
+    show("  ratio", f"{rates[0] / rates[1]:.2f}", "0.7")
+    show("  the same embedded", f"{nbytes / min(timed(lambda: _drain(asked[1]), 3)) / 1e9:.2f} GB/s", "")
+
+
+def _drain(query: Any) -> int:
+    return sum(batch.events for batch in query.stream(2 << 20))
+
+
+@contextmanager
+def bare_flight(store: str, dataset: str) -> Iterator[Callable[[], int]]:
+    """Give what reads all batches from a Flight server that does nothing else."""
+    import pyarrow.flight as fl
+
+    command = [sys.executable, "-m", "bench.service", "--bare", store, dataset]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        client = fl.connect(f"grpc://127.0.0.1:{int(process.stdout.readline())}")
+        yield lambda: sum(chunk.data.num_rows for chunk in client.do_get(fl.Ticket(b"")))
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run_bare(store: str, dataset: str) -> None:
+    """Serve the batches of the wide query, made before."""
+    import pyarrow as pa
+    import pyarrow.flight as fl
+
+    from skyhook_casa.protocol.batches import to_wire, wire_schema
+
+    query = skyhook_casa.connect(store, progress=False).query(dataset, WIDE)
+    schema = wire_schema(query.outputs)
+    table = pa.Table.from_batches([to_wire(batch, schema) for batch in query.stream(1 << 20)], schema)
+
+    class Bare(fl.FlightServerBase):  # type: ignore[misc]
+        def do_get(self, context: Any, ticket: Any) -> Any:
+            return fl.RecordBatchStream(table)
+
+    server = Bare("grpc://127.0.0.1:0")
+    print(server.port, flush=True)
+    server.serve()
+
+
+def bench_first(remote: Client, dataset: str) -> None:
+    def first() -> None:
+        for _ in remote.query(dataset, WIDE, "MET_pt > 1").stream():
+            return
+
+    seconds = timed(first)
+    show("first batch of a large query", f"{1000 * statistics.median(seconds):.1f} ms", "100 ms")
+
+
+def bench_second(remote: Client, embedded: Client, dataset: str) -> None:
+    """Compare a query that takes the embedded engine about a second."""
+    columns = ["MET_pt", "Muon_pt"]
+
+    def ask(client: Client, number: int) -> Any:
+        return client.query(dataset, columns, f"{LARGE_CUT} and MET_pt > {5 + number / 1000}").to_awkward()
+
+    assert ak.array_equal(ask(remote, 0), ask(embedded, 0))
+    numbers = iter(range(1, 1000))
+    served, alone = [], []
+    for _ in range(REPETITIONS):
+        for found, client in ((served, remote), (alone, embedded)):
+            began = time.perf_counter()
+            ask(client, next(numbers))
+            found.append(time.perf_counter() - began)
+    a, b = statistics.median(served), statistics.median(alone)
+    show("a long query: service, embedded", f"{a:.3f}, {b:.3f} s", "")
+    show("  ratio", f"{a / b:.2f}", "1.15")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--bare"]:
+        return run_bare(*sys.argv[2:4])
+    if sys.argv[1:2] == ["--user"]:
+        return run_user(sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store")
+    parser.add_argument("--dataset", default="nano")
+    parser.add_argument("--parts", default="latency,concurrent,first,long,wide,kept")
+    given = parser.parse_args()
+    parts = given.parts.split(",")
+    state_machine(f"dataset {given.dataset} of a store in a directory")
+    embedded = skyhook_casa.connect(given.store, progress=False)
+    with serving(given.store) as address:
+        remote = skyhook_casa.connect(address, progress=False)
+        if "latency" in parts:
+            bench_latency(remote, embedded, given.dataset)
+        if "concurrent" in parts:
+            bench_concurrent(address, given.store, given.dataset)
+        if "first" in parts:
+            bench_first(remote, given.dataset)
+        if "long" in parts:
+            bench_second(remote, embedded, given.dataset)
+        if "wide" in parts:
+            bench_wide(remote, embedded, given.dataset)
+    if "kept" in parts:
+        with serving(
+            given.store, cache_bytes="6GiB", held_bytes_max="6GiB", client_bytes_max="6GiB"
+        ) as address:
+            bench_wide(skyhook_casa.connect(address, progress=False), embedded, given.dataset)
+
+
+if __name__ == "__main__":
+    main()
