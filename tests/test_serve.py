@@ -10,23 +10,28 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from serve_process import END_S, ServeProcess, serving
+from typer.testing import CliRunner
 
 pytest.importorskip("distributed")
 
 import skyhook_casa
-from skyhook_casa.errors import ServiceBusy, SkyhookError
+from skyhook_casa.cli import app
+from skyhook_casa.errors import NotFound, ServiceBusy, SkyhookError
 from skyhook_casa.protocol import PROTOCOL_KEY
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryStub
 from skyhook_casa.protocol.errors import from_rpc_error
 from skyhook_casa.query import Query
+from skyhook_casa.service_cli import job_line
 from skyhook_client import Client
+from skyhook_client.jobs import IngestJob
 
 SMALL_PIECES = {"SKYHOOK_SERVE_SPLIT_BYTES": "20kB", "SKYHOOK_SERVE_WINDOW_BYTES": "40kB"}
 """So that a query of the small sample has many splits, and waits for its client."""
@@ -179,3 +184,39 @@ def test_the_version_of_the_software_is_told_by_its_status(served: ServeProcess)
         )
     assert status.server == skyhook_casa.__version__
     assert not status.draining
+
+
+# ---- jobs --------------------------------------------------------------------------------------
+def test_ingest_jobs_are_listed_and_ended_by_command(nano_file: Path, tmp_path: Path) -> None:
+    """Those of a store that is opened here, too."""
+    store = tmp_path / "store"
+    assert job_command(store, "jobs") == ("", "no jobs\n")
+    own = skyhook_casa.connect(store)
+    own.ingest("dy", nano_file, workers=1)
+    running = own.catalog.begin_job("other", "key", "")
+
+    done, other = job_command(store, "jobs")[0].splitlines()
+    assert done.split()[1] == "done"
+    assert done.endswith("dy  1,500 of 1,500 events  version 1")
+    assert other.split()[:2] == [str(running.id), "running"]
+
+    assert job_command(store, "jobs", "cancel", str(running.id))[0].split()[1] == "cancelled"
+    assert len(job_command(store, "jobs")[0].splitlines()) == 1
+    with pytest.raises(NotFound, match="no ingest job '99'; `skyhook-casa jobs` lists them"):
+        job_command(store, "jobs", "retry", "99")
+
+
+def test_a_job_that_failed_is_listed_with_its_reason() -> None:
+    updated = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+    failed = IngestJob("a1", "dy", "failed", 2, 0, 10, None, updated, error="b.root is cut short")
+    assert job_line(failed) == (
+        "a1  failed     2026-05-04 03:02:01  dy  10 of ? events\n    b.root is cut short"
+    )
+
+
+def job_command(store: Path, *arguments: str) -> tuple[str, str]:
+    """Return what a command writes; raise its error."""
+    result = CliRunner().invoke(app, ["--store", str(store), *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.stdout, result.stderr
