@@ -320,6 +320,8 @@ def test_a_position_keeps_what_is_known_of_the_part_before_it() -> None:
         pb.Held(whole=[pb.PartitionRange(first=3, stop=3)]),
         pb.Held(whole=[pb.PartitionRange(first=4, stop=3)]),
         pb.Held(events_out=-1),
+        pb.Held(begun=[pb.Position(partition=-1, cursor=5)]),
+        pb.Held(begun=[pb.Position(partition=1, cursor=-5)]),
     ],
 )
 def test_what_nobody_can_hold_is_refused(message: pb.Held) -> None:

@@ -87,12 +87,15 @@ class Held:
         Raises
         ------
         InvalidRequest
-            If its ranges are empty or overlap.
+            If a range is empty, or a position lies before the first event: the answer would silently lack
+            what is there.
         """
         held = cls()
         held.merge(message)
         if any(one.first >= one.stop for one in message.whole) or message.events_out < 0:
             raise InvalidRequest("what the client holds has an empty range of partitions")
+        if any(at.partition < 0 or at.cursor < 0 for at in message.begun):
+            raise InvalidRequest("what the client holds has a position before the first event")
         return held
 
     def missing(self, parts: Sequence[Partition]) -> Iterator[tuple[Partition, Position]]:
