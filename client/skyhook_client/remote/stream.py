@@ -160,6 +160,8 @@ class SplitStream:
             self._check_end(event.end)
             self.end = event.end
             self._feed.end()
+        else:
+            raise ProtocolError("the service sent an event of no kind that this client knows")
         return True
 
     def _announce(self, split: pb.Split) -> bool:

@@ -1,0 +1,466 @@
+"""A client of a service that breaks off, lies or is away: each event comes once, or there is an error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import awkward as ak
+import grpc
+import pyarrow as pa
+import pytest
+from fake_service import (
+    EVENTS,
+    NOT_LONG,
+    PARTITIONS,
+    QUERY_ID,
+    Asked,
+    FakeService,
+    batch,
+    client_of,
+    end,
+    fail,
+    record_batch,
+    split,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import skyhook_casa
+from skyhook_casa.batch import Batch
+from skyhook_casa.errors import (
+    CorruptObject,
+    InvalidRequest,
+    NotFound,
+    ServiceBusy,
+    ServiceLost,
+    SkyhookError,
+)
+from skyhook_casa.progress import Progress
+from skyhook_casa.protocol import CLIENT_KEY, PROTOCOL_KEY
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_client import Client
+from skyhook_client.remote import stream as stream_module
+from skyhook_client.remote.address import parse_service
+from skyhook_client.remote.backend import RemoteBackend
+
+EACH = batch(0).nbytes
+"""Of each split: so that each is a batch of its own."""
+
+
+@pytest.fixture
+def service() -> Iterator[FakeService]:
+    service = FakeService()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def client(service: FakeService) -> Iterator[Client]:
+    with client_of(service) as client:
+        yield client
+
+
+def events(client: Client) -> list[int]:
+    return client.query("x").to_awkward().event.tolist()
+
+
+def numbers(batches: Iterable[Batch]) -> list[int]:
+    return [int(number) for one in batches for number in one.values[0]]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+# -- recovery ---------------------------------------------------------------------------------
+def test_a_good_answer_comes_whole(service: FakeService, client: Client) -> None:
+    """Collections too."""
+    query = client.query("x")
+
+    found = query.to_awkward()
+
+    assert found.event.tolist() == list(range(EVENTS))
+    assert ak.num(found.Muon_pt).tolist() == [number % 10 for number in range(EVENTS)]
+    assert (query.report.query_id, query.report.splits) == (QUERY_ID, PARTITIONS)
+    assert (query.report.partitions_done, query.report.bytes_skipped) == (PARTITIONS, 1000 - 60)
+
+
+def test_a_call_says_who_calls_and_what_it_speaks(service: FakeService, client: Client) -> None:
+    client.datasets()
+
+    assert service.metadata[PROTOCOL_KEY] == "1"
+    assert "@" in service.metadata[CLIENT_KEY]
+
+
+def test_a_stream_without_an_end_goes_on_where_it_was(service: FakeService, client: Client) -> None:
+    """The service is told what is held, and sends the rest."""
+    service.scripts = [service.first(2), service.first(1)]
+
+    assert events(client) == list(range(EVENTS))
+
+    assert [asked.missing() for asked in service.asked] == [
+        [0, 1, 2, 3, 4, 5],
+        [2, 3, 4, 5],
+        [3, 4, 5],
+    ]
+    assert service.asked[2].start.held.events_out == 30
+
+
+def test_a_service_that_ends_and_comes_back_is_found_again(service: FakeService, client: Client) -> None:
+    """On the same port; it is greeted again, as its data may be elsewhere now."""
+    going = service.first(3)
+    service.scripts = [lambda asked: _then_wait(going, asked)]
+    stream = client.query("x").stream(EACH)
+    found = [next(stream) for _ in range(3)]
+
+    service.end()
+    service.begin()
+
+    assert numbers([*found, *stream]) == list(range(EVENTS))
+    assert service.calls.count("Hello") == 2
+
+
+def _then_wait(script: Any, asked: Asked) -> Iterator[pb.QueryEvent]:
+    yield from script(asked)
+    asked.ended.wait(20)
+
+
+def test_a_service_that_stays_away_is_lost(service: FakeService) -> None:
+    """The error names it, and the query."""
+    service.scripts = [service.first(0)] * 100
+    with client_of(service, NOT_LONG) as client, pytest.raises(ServiceLost, match="broke off") as raised:
+        events(client)
+    assert len(service.asked) > 1
+    assert f"query {QUERY_ID}" in raised.value.__notes__
+
+
+def test_progress_renews_patience(service: FakeService) -> None:
+    """A stream that breaks off after each split ends well, however impatient the client."""
+    service.scripts = [service.first(1)] * (PARTITIONS - 1)
+    with client_of(service, NOT_LONG) as client:
+        assert events(client) == list(range(EVENTS))
+    assert len(service.asked) == PARTITIONS
+
+
+def test_nobody_at_an_address_is_a_lost_service() -> None:
+    with (
+        Client(RemoteBackend(parse_service("grpc://127.0.0.1:1"), NOT_LONG)) as client,
+        pytest.raises(ServiceLost, match=r"grpc://127\.0\.0\.1:1 cannot be reached"),
+    ):
+        client.datasets()
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[FakeService]:
+    service = FakeService()
+    yield service
+    service.close()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_each_event_comes_once_however_often_it_breaks(
+    shared_service: FakeService, data: st.DataObject
+) -> None:
+    """Streams that end early and fetches that fail, in any order, before all or after some."""
+    service = shared_service
+    service.scripts = [
+        service.first(data.draw(st.integers(0, PARTITIONS), label="splits"))
+        if data.draw(st.booleans(), label="inline")
+        else service.on_shelf
+        for _ in range(data.draw(st.integers(0, 5), label="attempts"))
+    ]
+    bad = data.draw(st.sets(st.integers(0, PARTITIONS - 1)), label="bad")
+    service.shelf = {f"part{number}".encode(): [RuntimeError("cut")] for number in bad}
+    batch_bytes = data.draw(st.sampled_from([1, 500, 1 << 20]), label="batch_bytes")
+
+    with client_of(service) as client:
+        assert numbers(client.query("x").stream(batch_bytes)) == list(range(EVENTS))
+
+
+# -- splits that are fetched --------------------------------------------------------------------
+def test_splits_are_fetched_by_their_tickets(service: FakeService, client: Client) -> None:
+    service.scripts = [service.on_shelf]
+    assert events(client) == list(range(EVENTS))
+    assert sorted(service.fetched) == [f"part{number}".encode() for number in range(PARTITIONS)]
+
+
+@pytest.mark.parametrize("given", [[], [0]])
+def test_a_split_that_is_cut_off_is_not_given_in_part(
+    service: FakeService, client: Client, given: list[int]
+) -> None:
+    """Nothing of it was delivered, so all of it comes again."""
+    service.scripts = [service.on_shelf]
+    half = record_batch(2).slice(0, 5)
+    service.shelf[b"part2"] = [half for _ in given] + [RuntimeError("the worker died")]
+    assert numbers(client.query("x").stream(EACH)) == list(range(EVENTS))
+    assert len(service.asked) == 2
+
+
+def test_a_ticket_that_nobody_knows_is_asked_for_again(service: FakeService, client: Client) -> None:
+    lost = split(1, 0, data=b"", ticket=b"nobody")
+    service.scripts = [service.sends(pb.QueryEvent(split=lost))]
+    assert events(client) == list(range(EVENTS))
+    assert service.asked[1].missing() == list(range(PARTITIONS))
+
+
+def test_the_service_itself_is_asked_where_a_worker_cannot_be_reached(
+    service: FakeService, client: Client
+) -> None:
+    service.scripts = [
+        service.sends(*[service.ticketed(n + 1, n, "grpc://127.0.0.1:1") for n in range(PARTITIONS)], end(6))
+    ]
+    assert events(client) == list(range(EVENTS))
+    assert len(service.asked) == 1
+
+
+def test_data_may_be_at_a_place_that_the_service_names(service: FakeService, client: Client) -> None:
+    service.flight_location = f"grpc+tcp://localhost:{service.flight.port}"
+    service.scripts = [service.on_shelf]
+    assert events(client) == list(range(EVENTS))
+
+
+# -- counts -------------------------------------------------------------------------------------
+def test_a_count_that_breaks_off_is_made_again(service: FakeService, client: Client) -> None:
+    """From the beginning: a part of a count was never given."""
+    service.scripts = [service.first(0), service.first(0)]
+    query = client.query("x", cut="event > 1")
+    assert query.count() == EVENTS
+    assert not service.asked[-1].start.held.whole
+    assert query.report.bytes_skipped == 1000 - 60
+
+
+# -- busy, errors and retries -------------------------------------------------------------------
+def test_a_busy_service_is_asked_again(service: FakeService, client: Client) -> None:
+    service.failures["Query"] = [ServiceBusy("256 queries run", 0.01)] * 2
+    service.failures["Resolve"] = [ServiceBusy("256 queries run", 0.01)]
+    assert events(client) == list(range(EVENTS))
+    assert service.calls.count("Query") == 3
+
+
+def test_a_service_that_stays_busy_says_so(service: FakeService) -> None:
+    """Waiting longer than the client wants to is not tried."""
+    service.failures["Query"] = [ServiceBusy("256 queries run", 60)]
+    with client_of(service) as client, pytest.raises(ServiceBusy, match="256 queries run") as raised:
+        events(client)
+    assert raised.value.retry_after_s == 60
+    assert service.calls.count("Query") == 1
+
+
+def test_an_error_in_mid_stream_is_that_of_the_service(service: FakeService, client: Client) -> None:
+    """What was given before it stays given; it is not asked again."""
+
+    def script(asked: Asked) -> Iterator[pb.QueryEvent]:
+        yield from service.first(1)(asked)
+        fail(asked.context, CorruptObject("object abc is bad"))
+
+    service.scripts = [script]
+    stream = client.query("x").stream(EACH)
+    assert next(stream).events == 10
+    with pytest.raises(CorruptObject, match="object abc is bad") as raised:
+        list(stream)
+    assert raised.value.__notes__ == [f"query {QUERY_ID}"]
+    assert len(service.asked) == 1
+
+
+def test_a_look_up_is_made_again_if_the_service_is_lost(service: FakeService, client: Client) -> None:
+    service.failures["ListDatasets"] = [grpc.StatusCode.UNAVAILABLE] * 2
+    assert [one.name for one in client.datasets()] == ["x"]
+    assert service.calls.count("ListDatasets") == 3
+
+
+def test_a_change_is_not_made_twice(service: FakeService, client: Client) -> None:
+    """Nobody knows whether the first one was done. If the service was only busy, it was not."""
+    service.failures["Drop"] = [grpc.StatusCode.UNAVAILABLE]
+    with pytest.raises(ServiceLost):
+        client.drop("x")
+    assert service.calls.count("Drop") == 1
+    service.failures["Drop"] = [ServiceBusy("busy", 0.01)]
+    client.drop("x")
+    assert service.calls.count("Drop") == 3
+
+
+def test_an_error_of_a_look_up_is_that_of_the_service(service: FakeService, client: Client) -> None:
+    service.failures["GetVersion"] = [NotFound("no dataset 'y'; did you mean 'x'?")]
+    with pytest.raises(NotFound, match="did you mean 'x'"):
+        client.dataset("y")
+
+
+# -- bounds and cancelling ----------------------------------------------------------------------
+def test_a_split_is_acknowledged_once_its_caller_comes_back(service: FakeService, client: Client) -> None:
+    """The service may free it then, and not before."""
+    service.scripts = [lambda asked: _then_wait(service.first(PARTITIONS), asked)]
+    stream = client.query("x").stream(EACH)
+    next(stream)
+    next(stream)
+    assert service.asked[0].wait_for(1)
+    assert service.asked[0].acknowledged == [1]
+    next(stream)
+    assert service.asked[0].wait_for(2)
+    stream.close()
+
+
+def test_little_is_fetched_for_a_slow_caller(
+    service: FakeService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may be ahead, and one split that waits for room."""
+    nbytes = record_batch(0).nbytes
+    monkeypatch.setattr(stream_module, "AHEAD_BYTES", nbytes)
+    service.scripts = [service.on_shelf]
+    stream = client.query("x").stream(EACH)
+    next(stream)
+    wait_until(lambda: len(service.fetched) == 3)
+    time.sleep(0.1)
+    assert len(service.fetched) == 3
+    assert sum(one.events for one in stream) == EVENTS - 10
+
+
+def test_the_first_events_come_at_once_and_then_large_batches(service: FakeService, client: Client) -> None:
+    sizes = [one.events for one in client.query("x").stream(2 * EACH)]
+    assert sizes[0] == 10
+    assert sizes[1:-1] == [20] * (len(sizes) - 2)
+    assert sum(sizes) == EVENTS
+
+
+def test_leaving_a_stream_cancels_the_query(service: FakeService, client: Client) -> None:
+    """At once, and its threads end."""
+    before = query_threads()
+    service.scripts = [lambda asked: _then_wait(service.first(2), asked)]
+    stream = client.query("x").stream(EACH)
+    next(stream)
+    stream.close()
+    assert service.asked[0].ended.wait(20)
+    assert query_threads() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_cancels_the_query(
+    service: FakeService, client: Client, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does, while something is awaited."""
+    service.scripts = [lambda asked: _then_wait(service.first(1), asked)]
+
+    def interrupted(self: Any) -> Any:
+        wait_until(lambda: bool(service.asked))
+        raise error
+
+    monkeypatch.setattr(stream_module.SplitStream, "take", interrupted)
+    with pytest.raises(error):
+        events(client)
+    assert service.asked[0].ended.wait(20)
+    assert query_threads() == 0
+
+
+def query_threads() -> int:
+    return sum(thread.name.startswith(("query", "fetch")) for thread in threading.enumerate())
+
+
+def test_progress_goes_on_after_a_loss(service: FakeService, client: Client) -> None:
+    """It does not fall back to the beginning."""
+
+    def advanced(done: int, total: int, splits: int) -> Any:
+        def script(asked: Asked) -> Iterator[pb.QueryEvent]:
+            yield from service.first(splits)(asked)
+            yield pb.QueryEvent(progress=pb.Advance(done=done, total=total))
+
+        return script
+
+    service.scripts = [advanced(30, EVENTS, 3), advanced(10, EVENTS - 30, 0)]
+    seen = []
+
+    class Seen(Progress):
+        def reach(self, done: int, total: int) -> None:
+            super().reach(done, total)
+            seen.append((self.done, self.total))
+
+    client.query("x").question.run(Seen("query", EVENTS, show=False)).collect()
+
+    assert seen == [(30, 60), (40, 60), (60, 60)]
+
+
+# -- trees --------------------------------------------------------------------------------------
+def _tree_file() -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"run": [1, 2]})
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def test_a_tree_comes_in_pieces(service: FakeService, client: Client) -> None:
+    data = _tree_file()
+    whole = [pb.TreePiece(data=data[:100]), pb.TreePiece(data=data[100:], last=True)]
+    service.tree = whole * 2
+    assert client.dataset("x").runs().run.tolist() == [1, 2, 1, 2]
+
+
+def test_a_tree_that_breaks_off_is_not_given_in_part(service: FakeService) -> None:
+    service.tree = [pb.TreePiece(data=_tree_file(), last=True), pb.TreePiece(data=b"more")]
+    with client_of(service, NOT_LONG) as client, pytest.raises(ServiceLost, match="in the middle of a tree"):
+        client.dataset("x").runs()
+
+
+# -- addresses ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("grpc://host:1234", "grpc://host:1234"),
+        ("grpc://host", "grpc://host:8815"),
+        ("grpc://[::1]:99/", "grpc://[::1]:99"),
+    ],
+)
+def test_an_address_names_host_and_port(address: str, url: str) -> None:
+    assert skyhook_casa.connect(address).url == url
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("grpcs://host:1", "encrypted services cannot be reached yet"),
+        ("grpc://", "give grpc://host:port"),
+        ("grpc://host:1/path", "give grpc://host:port"),
+        ("grpc://me:secret@host:1", "give grpc://host:port"),
+        ("grpc://host:99999", "give grpc://host:port"),
+        ("grpc://host:port", "give grpc://host:port"),
+    ],
+)
+def test_another_address_is_refused(address: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        skyhook_casa.connect(address)
+
+
+@pytest.mark.parametrize("options", [{"threads": 2}, {"catalog": "sqlite:///x"}])
+def test_what_a_service_has_itself_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="has its own; leave it out"):
+        skyhook_casa.connect("grpc://host:1", **options)
+
+
+def test_store_and_catalog_are_those_of_the_service(client: Client) -> None:
+    for look in (lambda: client.store, lambda: client.catalog):
+        with pytest.raises(InvalidRequest, match="is a service; its"):
+            look()
+
+
+def test_only_a_service_has_a_status() -> None:
+    with pytest.raises(InvalidRequest, match="only a service"):
+        skyhook_casa.connect("memory://").status()
+
+
+@pytest.mark.parametrize("error", [ServiceLost("gone"), ServiceBusy("busy", 0.0)])
+def test_patience_ends(error: SkyhookError) -> None:
+    """After about as much waiting as it was given, not before a second attempt."""
+    attempts = []
+
+    def attempt() -> None:
+        attempts.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        NOT_LONG.retrying()(attempt)
+    assert len(attempts) > 1
