@@ -72,7 +72,7 @@ class Dispatcher:
     @property
     def held_bytes(self) -> int:
         """Bytes of answers that clients have not taken."""
-        return sum(run.held_bytes for run in self._runs.values())
+        return sum(run.held_bytes for run in self.runs)
 
     @property
     def is_draining(self) -> bool:
