@@ -55,12 +55,11 @@ void Run(uint8_t options, const std::vector<uint8_t>& bytes, const std::vector<u
   limits.bytes_max = (options & 1) != 0 ? 16 : 1 << 20;
   limits.lookahead_bytes = (options & 2) != 0 ? 256 : 0;
   limits.bytes_slack = (options & 4) != 0 ? 64 : 0;
-  if ((options & 8) != 0) {
-    limits.milliseconds_max = 100;
-    limits.first_piece_rows = 1;
-  }
+  // As in an OSD. Without a limit of time a scan may well take longer than a fuzzer waits.
+  limits.milliseconds_max = 100;
+  if ((options & 8) != 0) limits.first_piece_rows = 1;
   // Paused scans go on a few times; a large object would keep the fuzzer too long.
-  for (int scans = 0; scans < 4; ++scans) {
+  for (int scans = 0; scans < 3; ++scans) {
     Scan scan(program, {start, object.size() - start, 0}, limits, &result);
     Scan::Step step;
     while ((step = scan.Advance()) == Scan::Step::kNeed) {
