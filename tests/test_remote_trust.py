@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fake_service import EVENTS, QUERY_ID, FakeService, client_of, end, record_batch, report, split
+from fake_service import EVENTS, OUTPUTS, QUERY_ID, FakeService, client_of, end, record_batch, report, split
 
 from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import ProtocolError
@@ -15,6 +15,7 @@ from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.batches import to_ipc
 from skyhook_client import Client
 from skyhook_client.remote.address import check_location
+from skyhook_client.remote.fetch import unpacked
 
 
 @pytest.fixture
@@ -185,3 +186,21 @@ def test_a_tree_that_is_none_is_refused(service: FakeService, client: Client) ->
 def test_a_location_of_another_kind_is_refused(location: str) -> None:
     with pytest.raises(ProtocolError, match="as a place of data"):
         check_location(location)
+
+
+def test_batches_of_two_kinds_are_refused() -> None:
+    first, other = record_batch(0).slice(0, 5), record_batch(0).slice(5)
+    other = pa.RecordBatch.from_arrays(other.columns, names=["event", "Electron"])
+    with pytest.raises(ProtocolError, match="are not of one kind"):
+        unpacked(split(1, 0), [first, other], OUTPUTS, False)
+
+
+def test_lists_that_reach_past_their_elements_are_refused() -> None:
+    """Also where batches are joined first."""
+    good = record_batch(0).slice(0, 5)
+    lists = good.column(1)
+    offsets = pa.array([0, 1000, 3, 6, 10, 15], pa.int32()).buffers()[1]
+    bad = pa.Array.from_buffers(lists.type, 5, [None, offsets], children=[lists.values])
+    worse = pa.RecordBatch.from_arrays([good.column(0), bad], schema=good.schema)
+    with pytest.raises(ProtocolError):
+        unpacked(split(1, 0), [good, worse], OUTPUTS, False)
