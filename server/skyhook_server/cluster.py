@@ -79,6 +79,8 @@ class Cluster:
         self._drop_executor = ThreadPoolExecutor(DROPS, "drop")
         self._dropping: dict[str, list[bytes]] = {}
         self._drops: set[asyncio.Task[None]] = set()
+        self._known: set[str] = set()
+        self._hanging: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._connecting = asyncio.Lock()
         self.locations: dict[bytes, str] = {}
@@ -120,7 +122,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Leave the workers; those of this process end."""
-        for task in (*self._tasks, *self._drops):
+        for task in (*self._tasks, *self._drops, *self._hanging.values()):
             task.cancel()
         if self._client is not None:
             await self._client.close()
@@ -244,6 +246,8 @@ class Cluster:
     def _submit(self, query_id: str, arguments: tuple[Any, ...], **options: Any) -> Any:
         if self._client is None or self._client.status != "running":
             raise ServiceBusy(f"the Dask cluster at {self._settings.dask} is away", retry_after_s=2.0)
+        if self._hanging and not options:
+            options = {"workers": sorted(self._known - self._hanging.keys()), "allow_other_workers": True}
         key = f"skyhook-{query_id}-{next(self._numbers)}"
         return self._client.submit(run_task, *arguments, key=key, pure=False, **options)
 
@@ -252,11 +256,26 @@ class Cluster:
         at_work = await self._client.processing()
         keys = {future.key for future in futures}
         busy = {worker for worker, found in at_work.items() if keys & {str(key) for key in found}}
-        others = sorted(set(at_work) - busy)
+        for worker in busy - self._hanging.keys():
+            self._hanging[worker] = asyncio.create_task(self._until_it_answers(worker))
+        others = sorted(set(at_work) - self._hanging.keys())
         if not busy or not others:
             return None
         _log.warning("split_hangs", query_id=query_id, workers=sorted(busy), others=len(others))
         return self._submit(query_id, arguments, workers=others, allow_other_workers=False)
+
+    async def _until_it_answers(self, worker: str) -> None:
+        """Let splits be given to others while a worker hangs: until it runs something, or is gone."""
+        key = f"skyhook-ping-{next(self._numbers)}"
+        ping = self._client.submit(
+            bool, key=key, pure=False, workers=[worker], allow_other_workers=False, priority=1
+        )
+        try:
+            while worker in self._known and ping.status == "pending":
+                await asyncio.sleep(POLL_S)
+        finally:
+            ping.release()
+            del self._hanging[worker]
 
     def _explained(self, error: Exception) -> SkyhookError:
         """Return what a failure of Dask means."""
@@ -293,6 +312,7 @@ class Cluster:
 
     async def _count(self) -> None:
         threads = await self._client.nthreads()
+        self._known = set(threads)
         self.workers, self.threads = len(threads), sum(threads.values())
 
     async def _sweep(self) -> None:
