@@ -143,6 +143,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def work(progress: Progress) -> None:
     with progress:
+        progress.note = "7 splits"
         for _ in range(4):
             progress.advance(25)
 
@@ -165,6 +166,7 @@ def test_a_terminal_shows_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "ingest dy" in captured.err
+    assert "7 splits" in captured.err
 
 
 @pytest.mark.usefixtures("soon", "notebook")
@@ -172,7 +174,9 @@ def test_a_notebook_shows_tqdm(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr(progress_module, "find_spec", lambda _: None)
     assert place() == "notebook"
     work(Progress("ingest dy", 100))
-    assert "ingest dy" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "ingest dy" in shown
+    assert "7 splits" in shown
 
 
 @pytest.mark.usefixtures("soon", "notebook")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+from service_fixture import ANSWERERS, answered
 
 import skyhook_client
 from skyhook_casa import _engine, worker
@@ -40,15 +41,22 @@ def client(root_file: Path) -> skyhook_client.Client:
     return client
 
 
+@pytest.fixture(params=ANSWERERS)
+def asked(request: pytest.FixtureRequest, client: skyhook_client.Client) -> Iterator[skyhook_client.Client]:
+    """The same data, asked here or through a service, which keeps no answers: each query runs."""
+    with answered(request.param, client, cache_bytes=0) as asked:
+        yield asked
+
+
 @pytest.mark.parametrize("answer_bytes", [1, 5_000, worker.ANSWER_BYTES])
 @pytest.mark.parametrize("cut", [CUT, "MET_pt > 1e9", None])
 def test_a_scan_in_the_store_answers_as_one_here(
-    client: skyhook_client.Client, cut: str | None, answer_bytes: int, monkeypatch: pytest.MonkeyPatch
+    asked: skyhook_client.Client, cut: str | None, answer_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is cut off and goes on."""
     monkeypatch.setattr(worker, "ANSWER_BYTES", answer_bytes)
-    here = client.query("dy", COLUMNS, cut, execution="read")
-    there = client.query("dy", COLUMNS, cut, execution="pushdown")
+    here = asked.query("dy", COLUMNS, cut, execution="read")
+    there = asked.query("dy", COLUMNS, cut, execution="pushdown")
 
     expected, found = here.to_awkward(), there.to_awkward()
 
@@ -59,10 +67,10 @@ def test_a_scan_in_the_store_answers_as_one_here(
     assert here.report.partitions_pushed == 0
 
 
-def test_rare_events_move_few_bytes(client: skyhook_client.Client) -> None:
+def test_rare_events_move_few_bytes(asked: skyhook_client.Client) -> None:
     """That is what it is for."""
-    here = client.query("dy", ["Jet_*"], "MET_pt > 60", execution="read")
-    there = client.query("dy", ["Jet_*"], "MET_pt > 60", execution="pushdown")
+    here = asked.query("dy", ["Jet_*"], "MET_pt > 60", execution="read")
+    there = asked.query("dy", ["Jet_*"], "MET_pt > 60", execution="pushdown")
 
     here.to_awkward()
     there.to_awkward()
@@ -70,9 +78,9 @@ def test_rare_events_move_few_bytes(client: skyhook_client.Client) -> None:
     assert there.report.bytes_moved < here.report.bytes_moved
 
 
-def test_a_cut_starts_in_the_store_and_everything_is_read(client: skyhook_client.Client) -> None:
-    assert "inside memory://" in str(client.query("dy", COLUMNS, CUT).explain())
-    assert "every event is wanted" in str(client.query("dy", COLUMNS).explain())
+def test_a_cut_starts_in_the_store_and_everything_is_read(asked: skyhook_client.Client) -> None:
+    assert "inside memory://" in str(asked.query("dy", COLUMNS, CUT).explain())
+    assert "every event is wanted" in str(asked.query("dy", COLUMNS).explain())
 
 
 # -- the choice of a place ------------------------------------------------------------------------
@@ -388,14 +396,18 @@ def test_auto_reads_when_the_class_fails(root_file: Path, error: StoreError, cal
         client.query("dy", COLUMNS, CUT, execution="pushdown").to_awkward()
 
 
-def test_a_store_that_only_stores_refuses_to_push_down(tmp_path: Path, root_file: Path) -> None:
-    client = skyhook_client.connect(tmp_path)
-    client.ingest("dy", [root_file], ["MET_pt"])
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_a_store_that_only_stores_refuses_to_push_down(
+    tmp_path: Path, root_file: Path, answerer: str
+) -> None:
+    embedded = skyhook_client.connect(tmp_path)
+    embedded.ingest("dy", [root_file], ["MET_pt"])
 
-    with pytest.raises(InvalidRequest, match="only stores"):
-        client.query("dy", execution="pushdown")
-    with pytest.raises(InvalidRequest, match="one of auto, pushdown, read"):
-        client.query("dy", execution="fast")
+    with answered(answerer, embedded) as client:
+        with pytest.raises(InvalidRequest, match="only stores"):
+            client.query("dy", execution="pushdown")
+        with pytest.raises(InvalidRequest, match="one of auto, pushdown, read"):
+            client.query("dy", execution="fast")
 
 
 # -- the messages themselves -----------------------------------------------------------------------
