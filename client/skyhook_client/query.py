@@ -146,7 +146,7 @@ class Query:
     def count(self) -> int:
         """Return how many events the answer has; no column of the answer is read."""
         version, query = self.question.version, self.value
-        if query.cut is None:
+        if query.cut is None and query.partitions is None:
             events = version.events if query.limit is None else min(version.events, query.limit)
             self._report = Report(
                 version.dataset, version.number, events_out=events, bytes_skipped=version.bytes
@@ -188,6 +188,55 @@ class Query:
         from .export import write
 
         return write(self, path, nested)
+
+    def nanoevents(self, schemaclass: Any = None, *, mode: str = "virtual", **options: Any) -> Any:
+        """Return the answer as coffea's NanoEvents; a column is fetched when it is touched, once.
+
+        Fields, cross references and documentation are those of `NanoEventsFactory.from_root`. The
+        numbers that identify an event and all counters are there, whatever the columns. With a cut,
+        the first fetch finds the events; all others are of the same ones.
+
+        Parameters
+        ----------
+        schemaclass : coffea schema, optional
+            How columns become objects; by default `NanoAODSchema`.
+        mode : str
+            ``"eager"`` to fetch everything at once, now.
+        **options
+            As `skyhook_client.coffea.nanoevents` has them: `metadata` (by default the dataset's name),
+            `preload` (columns to fetch at once, now), `trace` (a function of events, such as a processor's
+            `process`: the columns that it touches are found first and fetched at once), `access_log`
+            and `buffer_cache`.
+
+        Raises
+        ------
+        InvalidRequest
+            If the query thins collections, or delivers a column that can have missing elements.
+        """
+        from .coffea.events import of_query
+
+        return of_query(self.question, self._tell, schemaclass, mode, **options)
+
+    def nanoevents_partitions(
+        self, schemaclass: Any = None, *, events_max: int = 0, mode: str = "virtual", **options: Any
+    ) -> Iterator[Any]:
+        """Yield NanoEvents of one partition after the other; see `nanoevents`.
+
+        Parameters
+        ----------
+        schemaclass, mode, **options
+            As `nanoevents` has them.
+        events_max : int
+            Partitions that have no more events together, before the cut, come together.
+
+        Raises
+        ------
+        InvalidRequest
+            As `nanoevents` does; and if the query has a limit, which counts over all partitions.
+        """
+        from .coffea.events import of_partitions
+
+        return of_partitions(self.question, self._tell, events_max, schemaclass, mode, **options)
 
     def hist(
         self,
@@ -250,6 +299,9 @@ class Query:
             run = question.run(bar, rows, histograms)
             yield run
         self._report = run.report
+
+    def _tell(self, report: Report) -> None:
+        self._report = report
 
     def __repr__(self) -> str:
         from .display import query_text
