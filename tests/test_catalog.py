@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from postgres_fixture import new_postgres_schema
 
 from skyhook_casa.catalog import (
     Catalog,
@@ -57,95 +57,7 @@ PHYSICAL = ("Muon#", "Muon_pt", "MET_pt", "HLT_IsoMu24")
 DATA_TABLES = [table for table in metadata.sorted_tables if table.name not in ("catalog_info", "layouts")]
 
 
-# --- PostgreSQL, if it is there ----------------------------------------------------------------
-
-
-def postgres_programs() -> Path | None:
-    """The newest PostgreSQL of this machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: path.parts[-3])
-    on_path = shutil.which("postgres")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address of a new PostgreSQL server on a socket of its own."""
-    pytest.importorskip("psycopg", reason="the package psycopg is not installed")
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("the program `postgres` is not installed")
-    user = "postgres" if os.geteuid() == 0 else None
-    place = Path(tempfile.mkdtemp(prefix="skyhook-postgres-"))
-    try:
-        if user is not None:
-            shutil.chown(place, user)
-        initdb = [programs / "initdb", "-D", place / "data", "-U", "skyhook", "-A", "trust", "--no-sync"]
-        made = subprocess.run(initdb, user=user, cwd="/", capture_output=True, text=True, check=False)
-        if made.returncode != 0:
-            pytest.skip(f"initdb failed: {made.stderr[-300:]}")
-        command = [programs / "postgres", "-D", place / "data", "-k", place, "-c", "listen_addresses=", "-F"]
-        with subprocess.Popen(command, user=user, cwd="/", stderr=subprocess.DEVNULL) as server:
-            yield _wait_for(f"postgresql+psycopg://skyhook@/postgres?host={place}")
-            server.send_signal(signal.SIGQUIT)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _wait_for(url: str) -> str:
-    engine = sa.create_engine(url)
-    for _ in range(100):
-        try:
-            with engine.connect():
-                break
-        except sa.exc.OperationalError:
-            time.sleep(0.1)
-    engine.dispose()
-    return url
-
-
-_numbers = itertools.count()
-
-
-def _new_postgres_schema(server: str) -> str:
-    name = f"test{next(_numbers)}"
-    engine = sa.create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.schema.CreateSchema(name))
-    engine.dispose()
-    return f"{server}&options=-csearch_path%3D{name}"
-
-
-@pytest.fixture(scope="session")
-def postgres_catalog(postgres: str) -> str:
-    """The address of a catalog that tests share one after the other: making tables takes long."""
-    return _new_postgres_schema(postgres)
-
-
-def _empty(address: str) -> str:
-    """Make the catalog at `address` as good as new."""
-    with Catalog(address)._database.write() as connection:
-        names = ", ".join(table.name for table in metadata.sorted_tables if table.name != "catalog_info")
-        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
-    return address
-
-
-BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-
-
-@pytest.fixture(params=BACKENDS)
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty catalog is, or can be made."""
-    if request.param == "sqlite":
-        return str(tmp_path / "store" / "catalog.sqlite")
-    return _empty(request.getfixturevalue("postgres_catalog"))
-
-
-@pytest.fixture(params=BACKENDS)
-def new_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a catalog can be made."""
-    if request.param == "sqlite":
-        return str(tmp_path / "store" / "catalog.sqlite")
-    return _new_postgres_schema(request.getfixturevalue("postgres"))
+# --- fixtures -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -710,7 +622,7 @@ class TestOpening:
 
     @pytest.mark.postgres
     def test_an_empty_database_becomes_a_catalog(self, postgres: str) -> None:
-        address = _new_postgres_schema(postgres)
+        address = new_postgres_schema(postgres)
         with pytest.raises(NotFound, match="it has no table 'catalog_info'"):
             Catalog(address, create=False)
         assert Catalog(address).datasets() == []
@@ -905,6 +817,8 @@ class TestCost:
             "names": ["a", "b"],
             "layout_id": 1,
             "version_id": 1,
+            "first": 0,
+            "stop": 9,
         }
         for name in (
             "newest",

@@ -10,6 +10,7 @@ import os
 
 from .database import open_database
 from .jobs import Jobs
+from .service_jobs import ServiceJobs
 from .types import (
     DatasetInfo,
     DatasetVersion,
@@ -19,6 +20,7 @@ from .types import (
     NewPartition,
     ObjectInfo,
     Partition,
+    ServiceJob,
 )
 from .union import union_schema
 from .writing import Writing
@@ -33,11 +35,12 @@ __all__ = [
     "NewPartition",
     "ObjectInfo",
     "Partition",
+    "ServiceJob",
     "union_schema",
 ]
 
 
-class Catalog(Writing, Jobs):
+class Catalog(Writing, Jobs, ServiceJobs):
     """A catalog in SQLite or PostgreSQL. Safe to use from many threads and processes.
 
     Cheap to make: a process keeps one connection pool for each address.

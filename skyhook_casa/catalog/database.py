@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import QueuePool
 
 from ..errors import InvalidRequest, NotFound, StoreError
-from .tables import SCHEMA_VERSION, catalog_info, metadata
+from .tables import ADDED, SCHEMA_VERSION, catalog_info, metadata
 
 WAIT_S: Final = 60.0
 """How long a writer waits for its turn."""
@@ -220,18 +220,24 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _check_sqlite(database: Database, create: bool) -> None:
-    """Check the version in the file's header; make the tables of an empty file."""
+    """Check the version in the file's header; make the tables of an empty file, or those it lacks."""
     with database.engine.connect() as connection:
-        if _sqlite_version(connection, database.url):
+        version = _sqlite_version(connection, database.url)
+        if version == SCHEMA_VERSION:
             return
-        if not create:
-            raise NotFound(f"no catalog at {database.url}: the file is empty")
-        _use_write_ahead_log(connection)
+        if not version:
+            if not create:
+                raise NotFound(f"no catalog at {database.url}: the file is empty")
+            _use_write_ahead_log(connection)
     with database.write() as connection:
-        if _sqlite_version(connection, database.url):
+        version = _sqlite_version(connection, database.url)
+        if version == SCHEMA_VERSION:
             return
-        _make_tables(connection)
-        connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
+        if version:
+            _upgrade(connection, version)
+        else:
+            _make_tables(connection)
+            connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -281,14 +287,23 @@ def _check_server(database: Database, create: bool) -> None:
             if not create:
                 raise NotFound(f"no catalog in {database.url}: it has no table {catalog_info.name!r}")
             _make_tables(connection)
-        _check_version(
-            connection.execute(sa.select(catalog_info.c.schema_version)).scalar_one(), database.url
-        )
+        version = connection.execute(sa.select(catalog_info.c.schema_version)).scalar_one()
+        _check_version(version, database.url)
+        if version < SCHEMA_VERSION:
+            _upgrade(connection, version)
 
 
 def _make_tables(connection: Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
     connection.execute(catalog_info.insert(), {"schema_version": SCHEMA_VERSION, "created": time.time()})
+
+
+def _upgrade(connection: Connection, version: int) -> None:
+    """Make what a catalog of an older version lacks, inside the transaction that looked."""
+    for later in range(version + 1, SCHEMA_VERSION + 1):
+        for table in ADDED[later]:
+            table.create(connection)
+    connection.execute(catalog_info.update().values(schema_version=SCHEMA_VERSION))
 
 
 def _check_version(version: int, url: str) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
-from ..errors import InvalidRequest, NotFound
+from ..errors import AlreadyExists, InvalidRequest, NotFound
 from . import statements as s
 from . import tables as t
 from .database import Database
 from .reading import make_tree
 from .rows import Rows
+from .service_jobs import finish_service_job
 from .types import FileInfo, Job, MetaTree, NewPartition, ObjectInfo
 
 _jobs = select(*t.jobs.columns).order_by(t.jobs.c.id)
@@ -148,9 +149,17 @@ def finish_job(connection: Connection, job: Job, version: int) -> None:
     ------
     NotFound
         If the job was given up: its objects may be gone.
+    AlreadyExists
+        If another run has finished it.
+    QueryCancelled
+        If a service does it, and was told to end it.
     """
+    known = connection.execute(_job, {"key": job.key}).first()
+    if known is not None and _make_job(known).state == "done":
+        raise AlreadyExists(f"another run of this ingest of {job.dataset!r} made version {known.version}")
     _update(connection, job.id, state="done", version=version)
     _forget_progress(connection, job.id)
+    finish_service_job(connection, job.key, version)
 
 
 def _update(connection: Connection, job_id: int, **values: Any) -> None:

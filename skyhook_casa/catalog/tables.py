@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Of the tables below. A catalog of a newer one is refused, an older one is upgraded."""
 
 metadata = MetaData()
@@ -185,3 +185,25 @@ job_trees = _relation(
     _key("file_id"),
     _number("object_id"),
 )
+
+service_jobs = _entity(
+    "service_jobs",
+    Column("job_id", String(64), nullable=False, unique=True),  # the key of its row in `jobs`
+    _name("dataset"),
+    Column("request", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("progress", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("failures", Text, nullable=False),
+    Column("skipped", Text, nullable=False),
+    Column("version", Integer),
+    Column("owner", String(64), nullable=False),
+    _time("lease_until"),
+    Column("attempts", Integer, nullable=False),
+    Column("cancel_asked", Boolean, nullable=False),
+    _time("created"),
+    _time("updated"),
+)
+
+ADDED: Final = {2: (service_jobs,)}
+"""Tables that came with each version after the first: what an older catalog lacks."""

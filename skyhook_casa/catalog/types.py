@@ -111,3 +111,37 @@ class Job:
     """The version it made, once done."""
     updated: datetime
     """When it last recorded anything, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceJob:
+    """An ingest that a service does, from the request to its end; later services go on with it."""
+
+    job_id: str
+    """Also the key of the `Job` that records what it has made."""
+    dataset: str
+    request: str
+    """What was asked for, as JSON."""
+    state: str
+    """`queued`, `running`, `done`, `failed` or `cancelled`."""
+    progress: str
+    """Counts, as JSON; empty before it ran."""
+    error: str
+    """Why it failed, as JSON; empty if it did not."""
+    failures: str
+    """Files that failed, as JSON."""
+    skipped: str
+    """Branches that cannot be held, as JSON."""
+    version: int | None
+    """The version it made, once done."""
+    owner: str
+    """The service that runs it; empty if none does."""
+    lease_until: datetime
+    """Until when it is the owner's alone, in UTC."""
+    attempts: int
+    """How often a service began to work on it since it was queued."""
+    cancel_asked: bool
+    """Whether its owner should end it."""
+    created: datetime
+    """In UTC, as is `updated`."""
+    updated: datetime
