@@ -12,7 +12,7 @@ The binary form is described in ``ceph_cls/doc/program.md``; the engine checks e
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final
@@ -28,6 +28,8 @@ NODES_MAX: Final = 4096
 """Most nodes of one program."""
 COLUMNS_MAX: Final = 4096
 """Most stored columns one program may touch."""
+TABLE_MAX: Final = 1 << 16
+"""Most ends of ranges in the table of one program."""
 COMBINATIONS_MAX: Final = 6
 """Largest n of combinations(…, n)."""
 
@@ -49,6 +51,7 @@ VALUE_OPS: Final = {
     "fill": 29,
     "present": 30,
     "pick": 31,
+    "inside": 32,
 }
 _UNARY = (
     "neg abs not invert sign sqrt exp expm1 log log2 log10 log1p sin cos tan asin acos atan "
@@ -138,6 +141,7 @@ class ProgramBuilder:
     ) -> None:
         self.nodes: list[Node] = []
         self.columns: list[StoredColumn] = []
+        self.table: list[int] = []
         self._numbers: dict[Node, int] = {}
         self._column_numbers: dict[str, int] = {}
         self._hints = hints or {}
@@ -285,6 +289,12 @@ class ProgramBuilder:
         """Return whether each element is there."""
         return self._value("present", "bool", (x,), self.axis(x))
 
+    def missing(self, dtype: str) -> int:
+        """Return a value per event that is missing in every one."""
+        nowhere = self._axis("empty", ())
+        zeros = self._value("spread", dtype, (self.const(0, dtype), nowhere), nowhere)
+        return self.index(zeros, self.const(0, "int64"))
+
     def unary(self, op: str, x: int) -> int:
         """Return `op` of each element; the dtype stays, or is bool for `not` and `is…`."""
         assert op in UNARY_OPS, op
@@ -304,15 +314,28 @@ class ProgramBuilder:
         optional = (self.optional(a) or self.optional(b)) and not boolean
         return self._value(op, "bool" if boolean else self.dtype(a), (a, b), self._common(a, b), 0, optional)
 
-    def reduce(self, op: str, x: int) -> int:
+    def inside(self, x: int, ends: Sequence[int]) -> int:
+        """Return whether each `x`, int64, lies in a range: [ends[0], ends[1]), [ends[2], ends[3]) and so on.
+
+        The ends rise. The result is false where `x` is missing.
+        """
+        assert self.dtype(x) == "int64" and ends
+        first = len(self.table)
+        self.table.extend(ends)
+        return self._value("inside", "bool", (x,), self.axis(x), first | len(ends) << 32)
+
+    def reduce(self, op: str, x: int, onto: int = EVENT) -> int:
         """Return one value per event from each list of `x`; missing elements are passed over.
+
+        If `x` lies on a `cross` and `onto` is its left axis: one value per element of that.
 
         `min`, `max`, `argmin` and `argmax` of an empty list are missing. `sum` and `prod` keep
         the dtype; `any`, `all` and `count_nonzero` take bool; arg… and count… give int64.
         """
         assert op in REDUCE_OPS, op
         dtype = "bool" if op in _BOOL_RESULT else "int64" if op in _INT64_RESULT else self.dtype(x)
-        return self._value(op, dtype, (x,), EVENT, 0, op in ("min", "max", "argmin", "argmax"))
+        optional = op in ("min", "max", "argmin", "argmax")
+        return self._value(op, dtype, (x,) if onto == EVENT else (x, onto), onto, 0, optional)
 
     # -- the finished program ---------------------------------------------------------------
     def encode(self, terms: list[int], outputs: list[int]) -> bytes:
@@ -329,18 +352,20 @@ class ProgramBuilder:
         Raises
         ------
         InvalidRequest
-            If the program passes NODES_MAX or COLUMNS_MAX.
+            If the program passes NODES_MAX, COLUMNS_MAX or TABLE_MAX.
         """
         if len(self.nodes) > NODES_MAX:
             raise InvalidRequest(f"the query has {len(self.nodes)} steps; {NODES_MAX} are allowed")
         if len(self.columns) > COLUMNS_MAX:
             raise InvalidRequest(f"the query touches {len(self.columns)} columns; {COLUMNS_MAX} are allowed")
+        if len(self.table) > TABLE_MAX:
+            raise InvalidRequest(f"the query has ranges with {len(self.table)} ends; {TABLE_MAX} are allowed")
         names = [c.name.encode() for c in self.columns]
         parts = [
             struct.pack(
                 "<8sIIIIII",
                 PROGRAM_MAGIC,
-                1,
+                2 if self.table else 1,
                 len(self.columns),
                 len(self.nodes),
                 len(terms),
@@ -348,6 +373,8 @@ class ProgramBuilder:
                 sum(map(len, names)),
             )
         ]
+        if self.table:
+            parts.append(struct.pack("<Q", len(self.table)))
         for column, name in zip(self.columns, names, strict=True):
             offsets = column.name.endswith(OFFSETS_SUFFIX)
             code = DTYPE_CODE[column.dtype]
@@ -358,6 +385,7 @@ class ProgramBuilder:
             parts.append(struct.pack("<HBBiiiQ", OPS[node.op], code, 0, a, b, c, node.imm))
         parts.append(struct.pack(f"<{len(terms)}i", *terms))
         parts.append(struct.pack(f"<{len(outputs)}i", *outputs))
+        parts.append(struct.pack(f"<{len(self.table)}q", *self.table))
         parts.extend(names)
         return b"".join(parts)
 

@@ -146,6 +146,8 @@ class Judge {
       case Op::kMinimum:
       case Op::kMaximum:
         return Union(At(node.a), At(node.b));
+      case Op::kInside:
+        return Inside(node);
       default:
         return Anything(node.dtype);
     }
@@ -247,7 +249,8 @@ class Judge {
 
   Bounds Reduction(const Node& node) const {
     const Bounds& x = At(node.a);
-    const Bounds& length = At(NodeAt(node.a).axis);
+    const Node& lists = NodeAt(NodeAt(node.a).axis);
+    const Bounds& length = node.b >= 0 ? At(lists.b) : At(lists.axis);
     const bool truth = Logical(node.a).may_true() && length.high > 0;
     switch (node.op) {
       case Op::kAny:
@@ -263,6 +266,21 @@ class Judge {
       default:
         return Anything(node.dtype);
     }
+  }
+
+  // Whether a range of integers lies in one range of a table, in one gap, or over an end.
+  Bounds Inside(const Node& node) const {
+    const Bounds& x = At(node.a);
+    constexpr double exact = 0x1p53;
+    const double low = std::ceil(x.low), high = std::floor(x.high);
+    const bool missing = NodeAt(node.a).optional;
+    if (!(low <= high)) return missing ? kFalse : kEither;
+    if (low < -exact || high > exact) return kEither;
+    const auto first = program_.table.begin() + static_cast<int64_t>(node.imm & 0xFFFFFFFF);
+    const auto end = first + static_cast<int64_t>(node.imm >> 32);
+    const auto place = std::upper_bound(first, end, static_cast<int64_t>(low));
+    if (place != std::upper_bound(first, end, static_cast<int64_t>(high))) return kEither;
+    return (place - first) % 2 == 0 ? kFalse : missing ? kEither : kTrue;
   }
 
   Bounds Absolute(const Node& node) const {

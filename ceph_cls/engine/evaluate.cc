@@ -363,24 +363,39 @@ void Evaluator::RunBinary(const Node& node, Value* value) {
   }
 }
 
+Evaluator::Runs Evaluator::RunsOf(const Node& node) {
+  const Node& axis = NodeAt(NodeAt(node.a).axis);
+  if (node.b < 0) return {ListsAt(axis.axis).offsets, rows_.n};
+  // The elements of a cross that have the same first part stand side by side.
+  const int32_t *left = ListsAt(axis.a).offsets, *right = ListsAt(axis.b).offsets;
+  const int64_t n = ListsAt(axis.a).n;
+  int32_t* offsets = arena_.New<int32_t>(n + 1);
+  offsets[0] = 0;
+  for (int64_t r = 0; r < rows_.n; ++r) {
+    const int32_t length = right[r + 1] - right[r];
+    for (int32_t i = left[r]; i < left[r + 1]; ++i) offsets[i + 1] = offsets[i] + length;
+  }
+  return {offsets, n};
+}
+
 // any, all and count_nonzero: differences of ranks, without a loop over each list.
-bool Evaluator::RunTruths(const Node& node, Value* value) {
+bool Evaluator::RunTruths(const Node& node, const Runs& runs, Value* value) {
   if (node.op != Op::kAny && node.op != Op::kAll && node.op != Op::kCountNonzero) return false;
   const Value& x = At(node.a);
   if (node.op == Op::kAll && x.valid != nullptr) return false;
-  const int32_t* offsets = ListsAt(NodeAt(node.a).axis).offsets;
+  const auto& [offsets, n] = runs;
   int32_t* rank = arena_.New<int32_t>(x.n + 1);
   Kernels().rank(Truth(node.a), x.n, rank);
-  *value = New(node.dtype, kEventAxis);
+  *value = New(node.dtype, node.axis);
   if (node.op == Op::kCountNonzero) {
     int64_t* out = Write<int64_t>(*value);
-    for (int64_t i = 0; i < rows_.n; ++i) out[i] = rank[offsets[i + 1]] - rank[offsets[i]];
+    for (int64_t i = 0; i < n; ++i) out[i] = rank[offsets[i + 1]] - rank[offsets[i]];
   } else if (node.op == Op::kAny) {
     uint8_t* out = Write(*value);
-    for (int64_t i = 0; i < rows_.n; ++i) out[i] = rank[offsets[i + 1]] > rank[offsets[i]];
+    for (int64_t i = 0; i < n; ++i) out[i] = rank[offsets[i + 1]] > rank[offsets[i]];
   } else {
     uint8_t* out = Write(*value);
-    for (int64_t i = 0; i < rows_.n; ++i) {
+    for (int64_t i = 0; i < n; ++i) {
       out[i] = rank[offsets[i + 1]] - rank[offsets[i]] == offsets[i + 1] - offsets[i];
     }
   }
@@ -388,17 +403,17 @@ bool Evaluator::RunTruths(const Node& node, Value* value) {
 }
 
 void Evaluator::RunReduce(const Node& node, Value* value) {
-  if (RunTruths(node, value)) return;
+  const Runs runs = RunsOf(node);
+  if (RunTruths(node, runs, value)) return;
   const Value& x = At(node.a);
   const DType dtype = NodeAt(node.a).dtype;
-  const Lists& lists = ListsAt(NodeAt(node.a).axis);
   const ReduceKernel kernel =
       Kernels().reduce[static_cast<int>(node.op) - static_cast<int>(Op::kAny)][static_cast<int>(dtype)];
-  *value = New(node.dtype, kEventAxis);
-  uint8_t* valid = node.optional ? arena_.New<uint8_t>(rows_.n) : nullptr;
+  *value = New(node.dtype, node.axis);
+  uint8_t* valid = node.optional ? arena_.New<uint8_t>(runs.n) : nullptr;
   value->valid = valid;
   if (x.valid == nullptr) {
-    kernel(x.data, lists.offsets, rows_.n, Write(*value), valid);
+    kernel(x.data, runs.offsets, runs.n, Write(*value), valid);
     return;
   }
   // Missing elements are left out first.
@@ -406,18 +421,18 @@ void Evaluator::RunReduce(const Node& node, Value* value) {
   const int64_t kept = Kernels().select(x.valid, x.n, index);
   uint8_t* data = arena_.NewBytes(static_cast<size_t>(kept) * SizeOf(dtype));
   Kernels().gather(x.data, index, kept, SizeOf(dtype), data);
-  int32_t* offsets = arena_.New<int32_t>(rows_.n + 1);
+  int32_t* offsets = arena_.New<int32_t>(runs.n + 1);
   offsets[0] = 0;
   int32_t count = 0;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    for (int32_t j = lists.offsets[i]; j < lists.offsets[i + 1]; ++j) count += x.valid[j];
+  for (int64_t i = 0; i < runs.n; ++i) {
+    for (int32_t j = runs.offsets[i]; j < runs.offsets[i + 1]; ++j) count += x.valid[j];
     offsets[i + 1] = count;
   }
-  kernel(data, offsets, rows_.n, Write(*value), valid);
+  kernel(data, offsets, runs.n, Write(*value), valid);
   if (node.op != Op::kArgmin && node.op != Op::kArgmax) return;
   int64_t* place = Write<int64_t>(*value);
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    if (valid[i]) place[i] = index[offsets[i] + place[i]] - lists.offsets[i];
+  for (int64_t i = 0; i < runs.n; ++i) {
+    if (valid[i]) place[i] = index[offsets[i] + place[i]] - runs.offsets[i];
   }
 }
 
@@ -485,6 +500,8 @@ void Evaluator::RunOther(int number, const Node& node, Value* value) {
       return RunRemap(node, value);
     case Op::kWhere:
       return RunWhere(node, value);
+    case Op::kInside:
+      return RunInside(node, value);
     case Op::kFill: {
       const Value &x = At(node.a), &fill = At(node.b);
       const size_t width = SizeOf(node.dtype);
@@ -661,6 +678,18 @@ void Evaluator::RunRemap(const Node& node, Value* value) {
       }
     }
   });
+}
+
+void Evaluator::RunInside(const Node& node, Value* value) {
+  const Value& x = At(node.a);
+  const int64_t* from = Read<int64_t>(x);
+  *value = New(DType::kBool, node.axis);
+  uint8_t* out = Write(*value);
+  // The same value often follows itself: events of one luminosity block lie together.
+  for (int64_t i = 0; i < value->n; ++i) {
+    out[i] = i > 0 && from[i] == from[i - 1] ? out[i - 1] : program_.Inside(node, from[i]);
+  }
+  for (int64_t i = 0; x.valid != nullptr && i < value->n; ++i) out[i] &= x.valid[i];
 }
 
 void Evaluator::RunWhere(const Node& node, Value* value) {

@@ -98,8 +98,15 @@ class Evaluator {
   void RunLoad(const Node& node, Value* value);
   void RunUnary(const Node& node, Value* value);
   void RunBinary(const Node& node, Value* value);
+  // The lists that a reduction reduces: `n` of them with `offsets`.
+  struct Runs {
+    const int32_t* offsets;
+    int64_t n;
+  };
+  Runs RunsOf(const Node& node);
   void RunReduce(const Node& node, Value* value);
-  bool RunTruths(const Node& node, Value* value);
+  bool RunTruths(const Node& node, const Runs& runs, Value* value);
+  void RunInside(const Node& node, Value* value);
   void RunOther(int number, const Node& node, Value* value);
   void RunSpread(const Node& node, Value* value);
   void RunComponent(const Node& node, Value* value);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 namespace skyhook {
@@ -13,6 +14,7 @@ constexpr int64_t kEntries = 4096;
 template <typename T>
 void AddBins(const T* values, int64_t n, const HistogramAxis& axis, size_t stride, size_t* bins) {
   const double low = axis.edges.front(), width = axis.edges.back() - low, count = axis.bins;
+  const double last = axis.closed ? 1 : std::numeric_limits<double>::quiet_NaN();
   if (!axis.regular) {
     for (int64_t i = 0; i < n; ++i) bins[i] += stride * axis.BinOf(static_cast<double>(values[i]));
     return;
@@ -20,7 +22,7 @@ void AddBins(const T* values, int64_t n, const HistogramAxis& axis, size_t strid
   for (int64_t i = 0; i < n; ++i) {
     const double z = (static_cast<double>(values[i]) - low) / width;
     // Written so that it takes no branches: NaN fails both comparisons.
-    const double inside = z < 1 ? (z >= 0 ? z * count + 1 : 0.0) : count + 1;
+    const double inside = z < 1 ? (z >= 0 ? z * count + 1 : 0.0) : count + (z == last ? 0 : 1);
     bins[i] += stride * static_cast<size_t>(inside);
   }
 }
@@ -103,8 +105,10 @@ HistogramAxis DecodeAxis(Bytes* data, size_t n_outputs) {
   axis.output = Load<int32_t>(data->data());
   axis.bins = Load<uint32_t>(data->data() + 4);
   axis.regular = Load<uint32_t>(data->data() + 8) == 0;
+  const uint32_t closed = Load<uint32_t>(data->data() + 12);
+  axis.closed = closed == 1;
   const size_t n_edges = axis.regular ? 2 : size_t{axis.bins} + 1;
-  if (axis.output < 0 || static_cast<size_t>(axis.output) >= n_outputs || axis.bins == 0 ||
+  if (axis.output < 0 || static_cast<size_t>(axis.output) >= n_outputs || axis.bins == 0 || closed > 1 ||
       n_edges > kEdgesMax || axis.bins > kHistogramBinsMax || data->size() - 16 < 8 * n_edges) {
     Invalid("an axis of a histogram is out of range");
   }
@@ -124,10 +128,11 @@ HistogramAxis DecodeAxis(Bytes* data, size_t n_outputs) {
 size_t HistogramAxis::BinOf(double value) const {
   if (regular) {
     const double z = (value - edges[0]) / (edges[1] - edges[0]);
-    if (!(z < 1)) return bins + 1;
+    if (!(z < 1)) return closed && z == 1 ? bins : bins + 1;
     return z >= 0 ? static_cast<size_t>(z * bins) + 1 : 0;
   }
   if (std::isnan(value)) return bins + 1;
+  if (closed && value == edges.back()) return bins;
   return static_cast<size_t>(std::upper_bound(edges.begin(), edges.end(), value) - edges.begin());
 }
 

@@ -20,6 +20,7 @@ struct HistogramAxis {
   int output = 0;       // which output of the program is binned
   uint32_t bins = 0;    // without the flow bins
   bool regular = true;  // `edges` holds low and high; else bins + 1 rising edges
+  bool closed = false;  // the last bin holds its upper end too
   std::vector<double> edges;
 
   // 0 for underflow, bins + 1 for overflow.

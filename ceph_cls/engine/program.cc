@@ -9,6 +9,7 @@ namespace skyhook {
 namespace {
 
 constexpr size_t kHeaderBytes = 32;
+constexpr size_t kTableHeaderBytes = 8;  // after the header, in version 2
 constexpr size_t kColumnBytes = 16;
 constexpr size_t kNodeBytes = 24;
 
@@ -72,8 +73,8 @@ class Verifier {
 
   // How many of a, b and c the operation reads; of lists and loads, `a` is a column.
   static int Operands(Op op) {
-    if (IsUnary(op) || IsReduce(op)) return 1;
-    if (IsBinary(op)) return 2;
+    if (IsUnary(op)) return 1;
+    if (IsBinary(op) || IsReduce(op)) return 2;
     switch (op) {
       case Op::kEmpty:
       case Op::kConst:
@@ -84,6 +85,7 @@ class Verifier {
       case Op::kCount:
       case Op::kLocalIndex:
       case Op::kPresent:
+      case Op::kInside:
         return 1;
       case Op::kWhere:
         return 3;
@@ -186,7 +188,11 @@ class Verifier {
   void CheckReduce(Node& node) {
     const Node& x = Value(node.a);
     Require(x.axis >= 0, "a reduction takes a list");
-    node.axis = kEventAxis;
+    node.axis = node.b;
+    if (node.b != kEventAxis) {
+      const Node& lists = program_.nodes[x.axis];
+      Require(lists.op == Op::kCross && lists.a == node.b, "only a cross is reduced to its first part");
+    }
     switch (node.op) {
       case Op::kAny:
       case Op::kAll:
@@ -338,6 +344,19 @@ class Verifier {
         node.axis = x.axis;
         return;
       }
+      case Op::kInside: {
+        const Node& x = Value(node.a);
+        Require(x.dtype == DType::kInt64 && node.dtype == DType::kBool, "inside takes int64 and gives bool");
+        const uint64_t first = node.imm & 0xFFFFFFFF, count = node.imm >> 32;
+        Require(count > 0 && first + count <= program_.table.size(), "a table is out of range");
+        table_used_ += count;
+        Require(table_used_ <= program_.table.size(), "parts of the table are used twice");
+        for (uint64_t i = first + 1; i < first + count; ++i) {
+          Require(program_.table[i - 1] < program_.table[i], "a table does not rise");
+        }
+        node.axis = x.axis;
+        return;
+      }
       case Op::kPresent:
         Require(node.dtype == DType::kBool, "present gives bool");
         node.axis = Value(node.a).axis;
@@ -349,6 +368,7 @@ class Verifier {
 
   Program& program_;
   int number_ = 0;
+  uint64_t table_used_ = 0;
 };
 
 // Two columns of one name would each be given the memory for one.
@@ -360,6 +380,12 @@ void CheckDistinct(const std::vector<StoredColumn>& columns) {
 }
 
 }  // namespace
+
+bool Program::Inside(const Node& node, int64_t x) const {
+  const auto first = table.begin() + static_cast<int64_t>(node.imm & 0xFFFFFFFF);
+  const auto end = first + static_cast<int64_t>(node.imm >> 32);
+  return (std::upper_bound(first, end, x) - first) % 2 == 1;
+}
 
 std::vector<int> Program::ColumnsOf(const std::vector<int32_t>& roots) const {
   std::vector<bool> wanted(nodes.size(), false);
@@ -383,18 +409,24 @@ Program DecodeProgram(Bytes data) {
   if (data.size() < kHeaderBytes || std::memcmp(data.data(), "SKYPROG1", 8) != 0)
     Invalid("this is no engine program");
   const auto field = [&](int i) { return Load<uint32_t>(data.data() + 8 + 4 * i); };
-  if (field(0) != 1) Invalid("program version " + std::to_string(field(0)) + "; this engine reads version 1");
+  if (field(0) != 1 && field(0) != 2) {
+    Invalid("program version " + std::to_string(field(0)) + "; this engine reads versions 1 and 2");
+  }
+  const size_t header_bytes = kHeaderBytes + (field(0) == 2 ? kTableHeaderBytes : 0);
+  if (data.size() < header_bytes) Invalid("this is no engine program");
   const uint32_t n_columns = field(1), n_nodes = field(2), n_terms = field(3), n_outputs = field(4);
   const uint64_t names_bytes = field(5);
-  if (n_columns > kColumnsMax || n_nodes > kNodesMax || n_terms > kNodesMax || n_outputs > kColumnsMax) {
+  const uint64_t n_table = field(0) == 2 ? Load<uint64_t>(data.data() + kHeaderBytes) : 0;
+  if (n_columns > kColumnsMax || n_table > kTableMax || n_nodes > kNodesMax || n_terms > kNodesMax ||
+      n_outputs > kColumnsMax) {
     Invalid("the program passes a limit");
   }
-  const uint64_t size = kHeaderBytes + uint64_t{n_columns} * kColumnBytes + uint64_t{n_nodes} * kNodeBytes +
-                        4 * (uint64_t{n_terms} + n_outputs) + names_bytes;
+  const uint64_t size = header_bytes + uint64_t{n_columns} * kColumnBytes + uint64_t{n_nodes} * kNodeBytes +
+                        4 * (uint64_t{n_terms} + n_outputs) + 8 * n_table + names_bytes;
   if (data.size() != size) Invalid("the program's length contradicts its header");
 
   Program program;
-  const uint8_t* at = data.data() + kHeaderBytes;
+  const uint8_t* at = data.data() + header_bytes;
   const char* name = reinterpret_cast<const char*>(data.data() + size - names_bytes);
   const char* names_end = reinterpret_cast<const char*>(data.data() + size);
   for (uint32_t i = 0; i < n_columns; ++i, at += kColumnBytes) {
@@ -424,6 +456,7 @@ Program DecodeProgram(Bytes data) {
   }
   for (uint32_t i = 0; i < n_terms; ++i, at += 4) program.terms.push_back(Load<int32_t>(at));
   for (uint32_t i = 0; i < n_outputs; ++i, at += 4) program.outputs.push_back(Load<int32_t>(at));
+  for (uint64_t i = 0; i < n_table; ++i, at += 8) program.table.push_back(Load<int64_t>(at));
   Verifier(&program).Run();
   return program;
 }

@@ -12,6 +12,7 @@ namespace skyhook {
 
 inline constexpr uint32_t kNodesMax = 4096;
 inline constexpr uint32_t kColumnsMax = 4096;
+inline constexpr uint32_t kTableMax = 1 << 16;
 inline constexpr int kCombinationsMax = 6;
 
 enum class Op : uint16_t {
@@ -38,6 +39,7 @@ enum class Op : uint16_t {
   kFill = 29,
   kPresent = 30,
   kPick = 31,
+  kInside = 32,
   // element by element, one operand
   kNeg = 64,
   kAbs,
@@ -99,7 +101,7 @@ enum class Op : uint16_t {
   kLshift,
   kRshift,
   kBinaryEnd,
-  // one value per list
+  // one value per list, or with an axis as operand b one per element of it: of the first part of a cross
   kAny = 192,
   kAll,
   kSum,
@@ -145,7 +147,10 @@ struct Program {
   std::vector<Node> nodes;
   std::vector<int32_t> terms;
   std::vector<int32_t> outputs;
+  std::vector<int64_t> table;  // ends of ranges, for kInside
 
+  // Whether kInside is true of x.
+  bool Inside(const Node& node, int64_t x) const;
   // Columns that a node reads, directly or through others; sorted, each once.
   std::vector<int> ColumnsOf(const std::vector<int32_t>& roots) const;
 };

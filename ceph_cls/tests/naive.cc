@@ -114,8 +114,7 @@ std::vector<Cell> Naive::ElementWise(const Node& node) const {
   return cells;
 }
 
-Cell Naive::Reduced(const Node& node) const {
-  const std::vector<Cell>& x = ValueOf(node.a);
+Cell Naive::Reduced(const Node& node, const std::vector<Cell>& x) const {
   const size_t width = SizeOf(NodeAt(node.a).dtype);
   std::vector<uint8_t> there(x.size() * width + 8);
   std::vector<int32_t> number;
@@ -136,6 +135,32 @@ Cell Naive::Reduced(const Node& node) const {
   return out;
 }
 
+std::vector<Cell> Naive::Reduced(const Node& node) const {
+  if (node.b < 0) return {Reduced(node, ValueOf(node.a))};
+  // For each element of the first part of a cross: those elements of the cross that begin with it.
+  const Sets& pairs = axes_[static_cast<size_t>(NodeAt(node.a).axis)];
+  std::vector<Cell> reduced;
+  for (size_t i = 0; i < Length(node.b); ++i) {
+    std::vector<Cell> own;
+    for (size_t k = 0; k < pairs.size(); ++k) {
+      if (pairs[k][0] == static_cast<int32_t>(i)) own.push_back(ValueOf(node.a)[k]);
+    }
+    reduced.push_back(Reduced(node, own));
+  }
+  return reduced;
+}
+
+// Whether a number lies in one of the ranges of a table.
+Cell Naive::Inside(const Node& node, const Cell& x) const {
+  const size_t first = node.imm & 0xFFFFFFFF, count = node.imm >> 32;
+  bool inside = false;
+  for (size_t i = 0; i < count; i += 2) {
+    const int64_t value = static_cast<int64_t>(x.bits);
+    inside |= value >= program_.table[first + i] && (i + 1 == count || value < program_.table[first + i + 1]);
+  }
+  return {x.valid && inside, true};
+}
+
 // Where element `index` of a filter's parent went.
 Cell Naive::Moved(const Node& node, const Cell& index) const {
   return Dispatch(node.dtype, [&]<typename T>(T*) -> Cell {
@@ -154,7 +179,7 @@ Cell Naive::Moved(const Node& node, const Cell& index) const {
 
 std::vector<Cell> Naive::Compute(int number, const Node& node) const {
   if (IsUnary(node.op) || IsBinary(node.op) || node.op == Op::kCast) return ElementWise(node);
-  if (IsReduce(node.op)) return {Reduced(node)};
+  if (IsReduce(node.op)) return Reduced(node);
   std::vector<Cell> cells(Length(node.axis));
   const auto each = [&](auto f) {
     for (size_t i = 0; i < cells.size(); ++i) cells[i] = f(i);
@@ -218,6 +243,8 @@ std::vector<Cell> Naive::Compute(int number, const Node& node) const {
         const Cell& x = Element(node.a, i);
         return x.valid ? x : ValueOf(node.b)[0];
       });
+    case Op::kInside:
+      return each([&](size_t i) { return Inside(node, Element(node.a, i)); });
     default:  // kPresent
       return each([&](size_t i) { return Cell{Element(node.a, i).valid, true}; });
   }

@@ -48,7 +48,9 @@ class Naive {
   std::vector<Cell> Compute(int number, const Node& node) const;
   std::vector<Cell> Stored(const Node& node) const;
   std::vector<Cell> ElementWise(const Node& node) const;
-  Cell Reduced(const Node& node) const;
+  std::vector<Cell> Reduced(const Node& node) const;
+  Cell Reduced(const Node& node, const std::vector<Cell>& x) const;
+  Cell Inside(const Node& node, const Cell& x) const;
   Cell Moved(const Node& node, const Cell& index) const;
   const Cell& Element(int32_t node, size_t i) const;
   int32_t OffsetAt(int column, uint32_t row) const;

@@ -70,9 +70,14 @@ class ProgramMaker {
   }
   int Unary(Op op, int a) { return Add(op, Boolean(op) ? DType::kBool : DTypeOf(a), a); }
   int Binary(Op op, int a, int b) { return Add(op, Boolean(op) ? DType::kBool : DTypeOf(a), a, b); }
-  int Reduce(Op op, int a) {
+  int Reduce(Op op, int a, int onto = kEventAxis) {
     const bool index = op == Op::kArgmin || op == Op::kArgmax || op == Op::kCountNonzero;
-    return Add(op, index ? DType::kInt64 : DTypeOf(a), a);
+    return Add(op, index ? DType::kInt64 : DTypeOf(a), a, onto);
+  }
+  int Inside(int a, const std::vector<int64_t>& ends) {
+    const uint64_t first = table.size();
+    table.insert(table.end(), ends.begin(), ends.end());
+    return Add(Op::kInside, DType::kBool, a, -1, -1, first | uint64_t{ends.size()} << 32);
   }
   int Same(Op op, int a, int b = -1, int c = -1, uint64_t imm = 0) {
     return Add(op, DTypeOf(a), a, b, c, imm);
@@ -92,10 +97,11 @@ class ProgramMaker {
     std::string names;
     for (const StoredColumn& column : columns) names += column.name;
     for (char c : {'S', 'K', 'Y', 'P', 'R', 'O', 'G', '1'}) put(c);
-    put(uint32_t{1});
+    put(uint32_t{table.empty() ? 1u : 2u});
     for (size_t n : {columns.size(), nodes.size(), terms.size(), outputs.size(), names.size()}) {
       put(static_cast<uint32_t>(n));
     }
+    if (!table.empty()) put(uint64_t{table.size()});
     for (const StoredColumn& column : columns) {
       put(column.name_hash);
       put(column.hint);
@@ -114,6 +120,7 @@ class ProgramMaker {
     }
     for (int32_t term : terms) put(term);
     for (int32_t output : outputs) put(output);
+    for (int64_t end : table) put(end);
     bytes.insert(bytes.end(), names.begin(), names.end());
     return bytes;
   }
@@ -131,6 +138,7 @@ class ProgramMaker {
   std::vector<RawNode> nodes;
   std::vector<int32_t> terms;
   std::vector<int32_t> outputs;
+  std::vector<int64_t> table;
 };
 
 }  // namespace skyhook::test

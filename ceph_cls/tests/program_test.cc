@@ -128,6 +128,61 @@ TEST(Program, CombinationsAreOfTwoToSix) {
   EXPECT_REFUSED("too few or too many", s.m.Combinations(s.list, -1));
 }
 
+TEST(Program, OnlyACrossIsReducedToItsFirstPart) {
+  Sample s;
+  const int other = s.m.List("B"), cross = s.m.Cross(s.list, other),
+            near = s.m.Reduce(Op::kMax, s.m.Same(Op::kComponent, s.pt, cross, -1, 0), s.list);
+  s.m.outputs.push_back(near);
+  const Program program = s.m.Decode();
+  EXPECT_EQ(program.nodes[static_cast<size_t>(near)].axis, s.list);
+  EXPECT_REFUSED("first part", s.m.Reduce(Op::kSum, s.pt, s.list));
+  EXPECT_REFUSED(
+      "first part",
+      s.m.Reduce(Op::kSum, s.m.Same(Op::kComponent, s.m.Same(Op::kTake, s.pt, s.kept), s.pairs, -1, 0),
+                 s.kept));
+  EXPECT_REFUSED("first part", {
+    const int b = s.m.List("B");
+    s.m.Reduce(Op::kSum, s.m.Same(Op::kComponent, s.pt, s.m.Cross(s.list, b), -1, 0), b);
+  });
+  EXPECT_REFUSED("first part", s.m.Reduce(Op::kSum, s.pt, -2));
+}
+
+TEST(Program, TablesRiseAndAreInRange) {
+  const auto inside = [](Sample* s, std::vector<int64_t> ends) {
+    return s->m.Inside(s->m.Cast(s->number, DType::kInt64), ends);
+  };
+  Sample s;
+  s.m.terms.push_back(inside(&s, {-3, 0, 7}));
+  s.m.terms.push_back(inside(&s, {5}));
+  const Program program = s.m.Decode();
+  const Node& node = program.nodes[static_cast<size_t>(s.m.terms[0])];
+  for (int64_t x : {-3, -1, 7, 9}) EXPECT_TRUE(program.Inside(node, x));
+  for (int64_t x : {-4, 0, 6}) EXPECT_FALSE(program.Inside(node, x));
+  EXPECT_REFUSED("does not rise", inside(&s, {1, 1}));
+  EXPECT_REFUSED("out of range", inside(&s, {}));
+  EXPECT_REFUSED("out of range", {
+    inside(&s, {1, 2});
+    s.m.table.pop_back();
+  });
+  EXPECT_REFUSED("used twice", {
+    const int one = inside(&s, {1, 2});
+    s.m.nodes.push_back(s.m.nodes[static_cast<size_t>(one)]);
+  });
+  EXPECT_REFUSED("inside takes int64", s.m.Inside(s.number, {1}));
+}
+
+TEST(Program, ATableHasAMostLength) {
+  const auto ends = [](size_t n) {
+    std::vector<int64_t> rising(n);
+    for (size_t i = 0; i < n; ++i) rising[i] = static_cast<int64_t>(i);
+    ProgramMaker m;
+    m.Inside(m.LoadOf("x", DType::kInt64), rising);
+    m.Decode();
+  };
+  ends(kTableMax);
+  EXPECT_KIND(kInvalidRequest, ends(kTableMax + 1));
+}
+
 TEST(Program, ColumnsMustFitTheirUse) {
   EXPECT_REFUSED("offsets", s.m.Add(Op::kList, DType::kNone, 1));
   EXPECT_REFUSED("no such column", s.m.Add(Op::kList, DType::kNone, 99));
@@ -149,7 +204,7 @@ TEST(Program, TermsAreTruthsPerEvent) {
 }
 
 TEST(Program, UnknownOperationsAreRefused) {
-  for (int op : {0, 6, 15, 32, 63, static_cast<int>(Op::kUnaryEnd), static_cast<int>(Op::kBinaryEnd),
+  for (int op : {0, 6, 15, 33, 63, static_cast<int>(Op::kUnaryEnd), static_cast<int>(Op::kBinaryEnd),
                  static_cast<int>(Op::kReduceEnd), 0xFFFF}) {
     Sample s;
     s.m.Add(static_cast<Op>(op), DType::kFloat32, s.met, s.met);
@@ -190,6 +245,7 @@ TEST(Program, LimitsHoldExactly) {
 TEST(Program, EveryTruncationAndEveryLongerProgramIsRefused) {
   Sample s;
   s.m.outputs.push_back(s.pt);
+  s.m.outputs.push_back(s.m.Inside(s.one, {1, 2}));
   std::vector<uint8_t> bytes = s.m.Encode();
   DecodeProgram(bytes);
   for (size_t size = 0; size < bytes.size(); ++size) {

@@ -169,12 +169,22 @@ int RandomProgram::Pair(Op op, int axis, DType dtype, int depth) {
   return Note(maker.Binary(op, a, b), At(a).axis == kConstAxis ? At(b).axis : At(a).axis, optional);
 }
 
+// Whether an integer lies in some of a few ranges.
+int RandomProgram::Inside(int axis, int depth) {
+  const int x = Value(axis, DType::kInt64, depth - 1, true);
+  std::vector<int64_t> ends = {Below(30) - 15};
+  for (int i = Below(4); i > 0; --i) ends.push_back(ends.back() + 1 + Below(8));
+  return Note(maker.Inside(x, ends), At(x).axis, false);
+}
+
 int RandomProgram::Truth(int axis, int depth) {
   const auto from = [&](Op first, Op last) {
     return static_cast<Op>(static_cast<int>(first) +
                            Below(static_cast<int>(last) - static_cast<int>(first) + 1));
   };
-  switch (Below(8)) {
+  switch (Below(9)) {
+    case 8:
+      return Inside(axis, depth);
     case 0: {
       const int x = Value(axis, DType::kBool, depth - 1, true);
       return Note(maker.Unary(Op::kNot, x), At(x).axis, false);
@@ -248,8 +258,30 @@ int RandomProgram::FromList(DType dtype, int depth) {
               true);
 }
 
+// A value on a list that reduces a cross of it and another; −1 if the cross could get too long.
+int RandomProgram::FromCross(int axis, DType dtype, int depth) {
+  const int other = Axis(0);
+  if (At(axis).length_max > 5 || At(other).length_max > 5) return -1;
+  const int cross = maker.Cross(axis, other);
+  Note(cross, -1, false, 25);
+  const auto reduce = [&](Op op, DType of, bool optional) {
+    return Note(maker.Reduce(op, Value(cross, of, depth - 1), axis), axis, optional);
+  };
+  if (dtype == DType::kBool) return reduce(Below(2) == 0 ? Op::kAny : Op::kAll, dtype, false);
+  if (dtype == DType::kInt64 && Below(2) == 0) {
+    if (Below(2) == 0) return reduce(Op::kCountNonzero, DType::kBool, false);
+    return reduce(Below(2) == 0 ? Op::kArgmin : Op::kArgmax, AnyDType(), true);
+  }
+  if (Below(2) == 0) return reduce(Below(2) == 0 ? Op::kSum : Op::kProd, dtype, false);
+  return reduce(Below(2) == 0 ? Op::kMin : Op::kMax, dtype, true);
+}
+
 // A value on a list made from values elsewhere.
 int RandomProgram::OnList(int axis, DType dtype, int depth) {
+  if (depth > 0 && Below(5) == 0) {
+    const int x = FromCross(axis, dtype, depth);
+    if (x >= 0) return x;
+  }
   const ProgramMaker::RawNode node = maker.nodes[static_cast<size_t>(axis)];
   const int choice = Below(4);
   if (static_cast<Op>(node.op) == Op::kFilter && choice > 0) {

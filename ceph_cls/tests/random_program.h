@@ -41,7 +41,9 @@ class RandomProgram {
   int Constant(DType dtype);
   int Truth(int axis, int depth);
   int Arithmetic(int axis, DType dtype, int depth);
+  int Inside(int axis, int depth);
   int FromList(DType dtype, int depth);
+  int FromCross(int axis, DType dtype, int depth);
   int OnList(int axis, DType dtype, int depth);
   int Pair(Op op, int axis, DType dtype, int depth);
   const Known& At(int node) const { return known_.at(node); }
