@@ -155,6 +155,9 @@ class Maker:
             options = [self._bits, self._integer_arithmetic, self._choice]
         if place == "":
             options += [self._reduction, self._element] if kinds != "iu" else [self._integer_reduction]
+        if kinds != "iu":
+            options.append(self._masked)
+            options += [self._nested] * (place == "A")
         return str(self.pick(options)(place, depth - 1, kinds))
 
     def truth(self, place: str, depth: int) -> str:
@@ -167,6 +170,8 @@ class Maker:
             options += [self._logic, self._logic, self._negation, self._truth_choice]
             if place == "":
                 options += [self._quantifier, self._quantifier, self._truth_element]
+            if place == "A":
+                options.append(self._nested_quantifier)
         return str(self.pick(options)(place, depth - 1))
 
     def operand(self, place: str, depth: int, kinds: str = "iuf") -> str:
@@ -232,6 +237,19 @@ class Maker:
         if self.draw(st.booleans()):
             return f"where({self.truth(place, depth)}, {a}, {b})"
         return f"({a} if {self.truth(place, depth)} else {b})"
+
+    def _masked(self, place: str, depth: int, kinds: str) -> str:
+        return f"mask({self.number(place, depth)}, {self.truth(place, depth)})"
+
+    def _nested(self, place: str, depth: int, kinds: str) -> str:
+        """One number for each element of A, from those of B."""
+        name = self.pick(["sum", "prod", "min", "max", "argmin", "argmax", "count_nonzero"])
+        cross = f"cross({self.number('A', depth - 1)}, {self.number('B', depth - 1)})"
+        return f"{name}({cross}.slot0 {self.pick('+-*')} {cross}.slot1, axis=2)"
+
+    def _nested_quantifier(self, place: str, depth: int) -> str:
+        cross = f"cross({self.number('A', depth - 1)}, {self.number('B', depth - 1)})"
+        return f"{self.pick(['any', 'all'])}({cross}.slot0 {self.pick('<>')} {cross}.slot1, axis=2)"
 
     def _reduction(self, place: str, depth: int, kinds: str) -> str:
         return f"{self.pick(REDUCTIONS)}({self.listed(depth)})"

@@ -222,6 +222,17 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return ak.where(condition, a, b)
 
 
+def _mask(x: Any, condition: Any) -> Any:
+    condition = _true(condition)
+    like = next((y for y in (condition, x) if isinstance(y, ak.Array)), None)
+    if not isinstance(condition, ak.Array):
+        condition = ak.Array(np.full(len(like), condition))
+    if not isinstance(x, ak.Array):
+        x = ak.where(condition, x, x)
+    condition, x = _together(condition, x)
+    return ak.mask(x, condition)
+
+
 # -- lists ------------------------------------------------------------------------------------
 def _select(x: Any, mask: Any) -> Any:
     if not is_list(mask):
@@ -384,6 +395,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "argmax": lambda x: ak.argmax(_listed(x), axis=1),
     "local_index": _index_of,
     "where": _where,
+    "mask": _mask,
     "fill_none": _fill_none,
     "is_none": lambda x: ak.is_none(x, axis=-1),
     "firsts": lambda x: _element(x, 0),
@@ -423,6 +435,8 @@ def _operand(node: ast.expr, names: Names) -> Any:
             return _where(*(_operand(n, names) for n in (node.test, node.body, node.orelse)))
         case ast.Call():
             function = node.func.id if isinstance(node.func, ast.Name) else node.func.attr  # type: ignore[attr-defined]
+            if any(k.arg == "axis" and ast.unparse(k.value) == "2" for k in node.keywords):
+                return _nested(FUNCTIONS[function], node.args[0], names)
             return FUNCTIONS[function](*(_operand(a, names) for a in node.args))
         case ast.Subscript():
             x = _operand(node.value, names)
@@ -431,6 +445,14 @@ def _operand(node: ast.expr, names: Names) -> Any:
             i = _operand(node.slice, names)
             return _select(x, i) if _is_bool(i) else _element(x, i)
     raise TypeError(type(node).__name__)
+
+
+def _nested(reduction: Callable[[Any], Any], node: ast.expr, names: Names) -> Any:
+    """Reduce a value on a cross, one result for each element of the first part."""
+    cross = next(n for n in ast.walk(node) if isinstance(n, ast.Call) and ast.unparse(n.func) == "cross")
+    left, right = (ak.num(_index_of(_operand(a, names))) for a in cross.args)
+    inner = ak.unflatten(ak.flatten(_listed(_operand(node, names)), axis=1), np.repeat(right, left))
+    return ak.unflatten(reduction(inner), left)
 
 
 def _name(name: str, names: Names) -> Any:

@@ -283,29 +283,40 @@ class _Walker:
         function = FUNCTIONS.get(name)
         if function is None:
             self._source.fail(node.func, f"there is no function {name!r}{did_you_mean(name, FUNCTIONS)}")
-        args: Sequence[Operand] = [
-            self.operand(a) for a in (*node.args, *self._keywords(node, name, function))
-        ]
-        low, high = function.arguments_min, function.arguments_max
+        nested, operands = self._keywords(node, name, function)
+        args: Sequence[Operand] = [self.operand(a) for a in (*node.args, *operands)]
+        low, high = function.arguments_min, 1 if nested else function.arguments_max
         if not low <= len(args) <= high:
             wanted = f"{low}" if low == high else f"{low} to {high}"
             self._source.fail(node, f"{name} takes {wanted} operand{'s' * (wanted != '1')}, not {len(args)}")
         with self._source.at(node):
-            return function.handler(self._emitter, args)
+            return function.handler(
+                self._emitter, [self._emitter.nested(x) for x in args] if nested else args
+            )
 
-    def _keywords(self, node: ast.Call, name: str, function: Function) -> list[ast.expr]:
-        """Return the operands given by keyword; `axis` only says what holds anyway."""
-        operands = []
+    def _keywords(self, node: ast.Call, name: str, function: Function) -> tuple[bool, list[ast.expr]]:
+        """Return whether `axis` is 2, and the operands given by keyword."""
+        nested, operands = False, []
         for keyword in node.keywords:
             if keyword.arg is None or keyword.arg != function.keyword:
                 self._source.fail(keyword, f"{name} has no keyword {keyword.arg or '**'}")
             if keyword.arg == "axis":
-                with self._source.at(keyword):
-                    if self.operand(keyword.value) not in (Literal(1), Literal(-1)):
-                        raise Mismatch("reductions run inside each event: axis is 1 or -1")
+                nested = self._axis(keyword, name, function) == 2
             else:
                 operands.append(keyword.value)
-        return operands
+        return nested, operands
+
+    def _axis(self, keyword: ast.keyword, name: str, function: Function) -> int:
+        """Return 2 for the lists of each element of a cross; else what says what holds anyway."""
+        with self._source.at(keyword):
+            value = self.operand(keyword.value)
+            allowed = (1, -1, 2) if function.nests else (1, -1)
+            for axis in allowed:
+                if value == Literal(axis):
+                    return axis
+            if value == Literal(2):
+                raise Mismatch(f"{name} runs over the elements of each event: axis is 1 or -1")
+            raise Mismatch("reductions run inside each event: axis is 1 or -1, or 2 of a cross")
 
     def _subscript(self, node: ast.Subscript) -> Operand:
         x = self.operand(node.value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..program import CONST, EVENT, ProgramBuilder
 from ..schema import Column, ListInfo
-from .types import Array, Literal, Mismatch, Names, Number, Operand, Record
+from .types import Array, Literal, Mismatch, Names, Nested, Number, Operand, Record
 
 INTEGER_BITS_MAX: Final = 128
 """Widest integer that arithmetic between numbers of the text may give."""
@@ -291,6 +291,10 @@ class Emitter:
             nodes[0] = self.builder.spread(nodes[0], EVENT)
         return Array(self.builder.where(*nodes))
 
+    def masked(self, x: Operand, condition: Operand) -> Operand:
+        """Return `x` where the condition is true; else it is missing."""
+        return self.where(condition, x, Array(self.builder.missing(self.dtype(x))))
+
     def _number(self, x: Operand) -> Operand:
         return x if isinstance(x, Literal) else self.array(x)
 
@@ -305,11 +309,23 @@ class Emitter:
             raise Mismatch(f"{word} needs a list, not {self.describe(x)}")
         return axis
 
+    def nested(self, x: Operand) -> Nested:
+        """Return a value on a cross for a reduction over all but its first part."""
+        if isinstance(x, Array) and self.axis(x) >= 0 and self.builder.nodes[self.axis(x)].op == "cross":
+            return Nested(x.node)
+        raise Mismatch(
+            f"axis=2 needs a value of pairs, such as deltaR(cross(Jet, Muon)) < 0.4, not {self.describe(x)}"
+        )
+
     def reduce(self, op: str, x: Operand, dtype: str | None = None) -> Array:
-        """Return one value per event from each list of `x`, first converted to `dtype`."""
-        self.list_of(x, op)
+        """Return one value per event from each list of `x`, first converted to `dtype`.
+
+        If `x` is nested, one per element of the first part of its cross.
+        """
+        axis = self.list_of(x, op)
         value = self.array(x) if dtype is None else self.cast(x, dtype)
-        return Array(self.builder.reduce(op, value.node))
+        onto = self.builder.nodes[axis].args[0] if isinstance(x, Nested) else EVENT
+        return Array(self.builder.reduce(op, value.node, onto))
 
     def selected(self, x: Operand, mask: Operand) -> Operand:
         """Return the elements of a list for which a mask of that list is true."""

@@ -26,6 +26,8 @@ class Function:
     arguments_max: int
     keyword: str = ""
     """The one keyword argument it takes: `axis` (1 or −1, without effect) or `n`."""
+    nests: bool = False
+    """Whether `axis` may be 2: one result for each element of the first part of a cross."""
 
 
 # -- element by element -----------------------------------------------------------------------
@@ -293,20 +295,21 @@ FUNCTIONS: Final[dict[str, Function]] = {
             *(("float32", "float32"), ("float64", "float64"), ("int", "int64"), ("float", "float64")),
         )
     },
-    "any": Function(_truth("any"), 1, 1, "axis"),
-    "all": Function(_truth("all"), 1, 1, "axis"),
-    "count_nonzero": Function(_truth("count_nonzero"), 1, 1, "axis"),
-    "sum": Function(_accumulate("sum"), 1, 1, "axis"),
-    "prod": Function(_accumulate("prod"), 1, 1, "axis"),
-    "min": Function(_extreme("min", "minimum"), 1, 64, "axis"),
-    "max": Function(_extreme("max", "maximum"), 1, 64, "axis"),
+    "any": Function(_truth("any"), 1, 1, "axis", nests=True),
+    "all": Function(_truth("all"), 1, 1, "axis", nests=True),
+    "count_nonzero": Function(_truth("count_nonzero"), 1, 1, "axis", nests=True),
+    "sum": Function(_accumulate("sum"), 1, 1, "axis", nests=True),
+    "prod": Function(_accumulate("prod"), 1, 1, "axis", nests=True),
+    "min": Function(_extreme("min", "minimum"), 1, 64, "axis", nests=True),
+    "max": Function(_extreme("max", "maximum"), 1, 64, "axis", nests=True),
     "mean": Function(_mean, 1, 1, "axis"),
     "count": Function(_count, 1, 1, "axis"),
     "len": Function(_length, 1, 1, "axis"),
-    "argmin": Function(_position("argmin"), 1, 1, "axis"),
-    "argmax": Function(_position("argmax"), 1, 1, "axis"),
+    "argmin": Function(_position("argmin"), 1, 1, "axis", nests=True),
+    "argmax": Function(_position("argmax"), 1, 1, "axis", nests=True),
     "local_index": Function(_local_index, 1, 1, "axis"),
     "where": Function(lambda emitter, args: emitter.where(args[0], args[1], args[2]), 3, 3),
+    "mask": Function(lambda emitter, args: emitter.masked(args[0], args[1]), 2, 2),
     "fill_none": Function(_fill_none, 2, 2),
     "is_none": Function(_is_none, 1, 1),
     "firsts": Function(_first, 1, 1, "axis"),

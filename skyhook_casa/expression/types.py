@@ -45,6 +45,11 @@ class Array:
     node: int
 
 
+@dataclass(frozen=True, slots=True)
+class Nested(Array):
+    """A value on a cross that a reduction takes as one list for each element of the first part."""
+
+
 class Record(ABC):
     """Something with fields: an element of a collection, a pair, a four-vector."""
 
