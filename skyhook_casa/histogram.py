@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from typing import Final
 
 from .errors import InvalidRequest
 
+HISTOGRAMS_MAX: Final = 256
+"""Most histograms that one scan fills."""
 AXES_MAX: Final = 8
 """Most axes of one histogram."""
 BINS_MAX: Final = 1 << 20
@@ -27,6 +29,8 @@ class HistogramAxis:
     bins: int
     """Without the flow bins."""
     regular: bool = True
+    closed: bool = False
+    """Whether the last bin holds its upper end too."""
 
     def __post_init__(self) -> None:
         """Refuse bins that cannot be filled."""
@@ -49,26 +53,39 @@ class Histogram:
         """Refuse what passes a limit."""
         if not 1 <= len(self.axes) <= AXES_MAX:
             raise InvalidRequest(f"a histogram has {len(self.axes)} axes; 1 to {AXES_MAX} are allowed")
-        bins = 1
-        for axis in self.axes:
-            bins *= axis.bins + 2
-        if bins > BINS_MAX:
-            raise InvalidRequest(f"a histogram has {bins:,} bins; {BINS_MAX:,} are allowed")
+        if self.bins > BINS_MAX:
+            raise InvalidRequest(f"a histogram has {self.bins:,} bins; {BINS_MAX:,} are allowed")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Bins of each axis, flow bins included."""
         return tuple(axis.bins + 2 for axis in self.axes)
 
+    @property
+    def bins(self) -> int:
+        """Bins of all axes together, flow bins included."""
+        return prod(self.shape)
+
 
 def encode_histograms(histograms: Sequence[Histogram]) -> bytes:
-    """Return the description that the engine takes (see ``ceph_cls/doc/wire.md``)."""
+    """Return the description that the engine takes (see ``ceph_cls/doc/wire.md``).
+
+    Raises
+    ------
+    InvalidRequest
+        If they pass `HISTOGRAMS_MAX`, or `BINS_MAX` together.
+    """
+    if len(histograms) > HISTOGRAMS_MAX:
+        raise InvalidRequest(f"{len(histograms)} histograms in one pass; {HISTOGRAMS_MAX} are allowed")
+    bins = sum(histogram.bins for histogram in histograms)
+    if bins > BINS_MAX:
+        raise InvalidRequest(f"the histograms have {bins:,} bins in all; {BINS_MAX:,} are allowed")
     parts = []
     for histogram in histograms:
         weight = -1 if histogram.weight is None else histogram.weight
         parts.append(struct.pack("<iI", weight, len(histogram.axes)))
         for axis in histogram.axes:
-            parts.append(struct.pack("<iIII", axis.output, axis.bins, not axis.regular, 0))
+            parts.append(struct.pack("<iIII", axis.output, axis.bins, not axis.regular, axis.closed))
             parts.append(struct.pack(f"<{len(axis.edges)}d", *axis.edges))
     return b"".join(parts)
 

@@ -15,7 +15,14 @@ from service_fixture import ANSWERERS, answered
 import skyhook_client
 from skyhook_casa import _engine, worker
 from skyhook_casa.errors import ExpressionError, InvalidRequest, ResourceExhausted
-from skyhook_casa.histogram import AXES_MAX, BINS_MAX, Histogram, HistogramAxis, encode_histograms
+from skyhook_casa.histogram import (
+    AXES_MAX,
+    BINS_MAX,
+    HISTOGRAMS_MAX,
+    Histogram,
+    HistogramAxis,
+    encode_histograms,
+)
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.stores import MemoryStore
 
@@ -126,7 +133,12 @@ def test_tiny_answers_add_up(client: skyhook_client.Client, monkeypatch: pytest.
         ((hist.axis.Regular(3, 0, 1),), {}, "has no name"),
         ((hist.axis.Regular(3, 0, 1, name="MET_pt", circular=True),), {}, "cannot be filled"),
         ((hist.axis.Regular(3, 1, 2, name="MET_pt", transform=hist.axis.transform.log),), {}, "transform"),
-        ((hist.axis.Integer(0, 3, name="nJet"),), {}, "cannot be filled"),
+        ((hist.axis.Regular(3, 0, 1, name="MET_pt", growth=True),), {}, "cannot be filled"),
+        ((hist.axis.Integer(0, 3, name="nJet", circular=True),), {}, "cannot be filled"),
+        ((hist.axis.StrCategory(["a"], name="nJet"),), {}, "cannot be filled"),
+        ((hist.axis.Integer(0, 3, name="MET_pt"),), {}, "whole numbers"),
+        ((hist.axis.IntCategory([1], name="MET_pt"),), {}, "whole numbers"),
+        ((hist.axis.Boolean(name="nJet"),), {}, "true or false"),
         (("Jet_pt", "Muon_pt"), {"bins": 3, "range": (0, 1)}, "different lists"),
     ],
 )
@@ -153,7 +165,14 @@ def test_limits_hold_at_the_limit_and_one_past_it() -> None:
     with pytest.raises(InvalidRequest, match="are allowed"):
         Histogram((axis(BINS_MAX - 1),))
     with pytest.raises(ResourceExhausted, match="in all"):
-        _engine.Result(["float32"], [-1], False, encode_histograms([most, Histogram((axis(1),))]))
+        _engine.Result(
+            ["float32"], [-1], False, encode_histograms([most]) + encode_histograms([Histogram((axis(1),))])
+        )
+    with pytest.raises(InvalidRequest, match="in all"):
+        encode_histograms([most, Histogram((axis(1),))])
+    assert encode_histograms([Histogram((axis(1),))] * HISTOGRAMS_MAX)
+    with pytest.raises(InvalidRequest, match="256 are allowed"):
+        encode_histograms([Histogram((axis(1),))] * (HISTOGRAMS_MAX + 1))
     Histogram((axis(1),) * AXES_MAX)
     with pytest.raises(InvalidRequest, match="axes"):
         Histogram((axis(1),) * (AXES_MAX + 1))

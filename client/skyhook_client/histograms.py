@@ -2,112 +2,299 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.histogram import Histogram, HistogramAxis
-from skyhook_casa.query import Query as QueryValue
+
+from .hist_axes import Dimension, axis_of, engine_bins, found_category, with_flow
 
 if TYPE_CHECKING:
     import hist
 
-    from .backend import Bins
+    from skyhook_casa.batch import Array
+    from skyhook_casa.compile_query import Output
 
-EXPRESSION_NAME = "hist_value_{}"
-"""Name of the definition that an axis which is an expression becomes."""
+    from .backend import Bins, Question
+
+CATEGORIES_MIN: Final = -2048
+"""Least value of a category whose values are not named."""
+CATEGORIES_MAX: Final = 2047
+"""Greatest value of a category whose values are not named."""
+VARIATION: Final = "variation"
+"""Name of the axis that several weights make."""
+REGION: Final = "region"
+"""Name of the axis that several regions make."""
+
+Fill = Callable[["Question", Sequence[Histogram]], "Bins"]
+"""Runs a question and fills histograms of its outputs."""
 
 
-def hist_axes(
-    axes: Sequence[Any], bins: int | None, limits: tuple[float, float] | None
-) -> list[tuple[str, Any]]:
-    """Return (expression, `hist` axis) of each axis that was asked for.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One `hist.Hist` that was asked for."""
+
+    dimensions: tuple[Dimension, ...]
+    """Its axes without those of regions and variations, a category first."""
+    weights: Mapping[str, str | None]
+    """Variation and expression; a single one makes no axis."""
+    regions: Mapping[str, str] | None
+    """Name and condition of each; None for no such axis."""
+    varied: bool
+    """Whether the weights are an axis."""
+
+    @classmethod
+    def make(
+        cls,
+        axes: Any,
+        bins: int | None = None,
+        range: tuple[float, float] | None = None,
+        weight: str | Sequence[str] | Mapping[str, str] | None = None,
+        category: Any = None,
+    ) -> Wanted:
+        """Return what the arguments of `Query.hist` ask for.
+
+        Raises
+        ------
+        InvalidRequest
+            If an axis cannot be filled in a scan, or an argument has the wrong type.
+        """
+        axes = list(axes) if isinstance(axes, (list, tuple)) else [axes]
+        if not axes:
+            raise InvalidRequest(
+                "a histogram needs an axis: the name of a column, or a hist.axis with a name"
+            )
+        dimensions = [axis_of(axis, f"axis{i}", bins, range) for i, axis in enumerate(axes)]
+        regions = None
+        if isinstance(category, Mapping):
+            regions = _texts("category", category)
+        elif isinstance(category, str):
+            dimensions.insert(0, found_category(category))
+        elif category is not None:
+            dimensions.insert(0, axis_of(category, "category", None, None))
+        return cls(tuple(dimensions), *cls._weights(weight, regions))
+
+    @staticmethod
+    def _weights(
+        weight: Any, regions: Mapping[str, str] | None
+    ) -> tuple[Mapping[str, str | None], Mapping[str, str] | None, bool]:
+        if weight is None or isinstance(weight, str):
+            return {"": weight}, regions, False
+        if isinstance(weight, Sequence):
+            weight = {text: text for text in weight}
+        return dict(_texts("weight", weight)), regions, True
+
+    @property
+    def lead(self) -> list[Any]:
+        """The axes of regions and variations."""
+        import hist
+
+        axes = []
+        if self.regions is not None:
+            axes.append(hist.axis.StrCategory(list(self.regions), name=REGION, growth=True))
+        if self.varied:
+            axes.append(hist.axis.StrCategory(list(self.weights), name=VARIATION, growth=True))
+        return axes
+
+    def parts(self) -> Iterator[tuple[tuple[int, ...], str | None, str | None]]:
+        """Yield (place on the axes of `lead`, region, weight) of each histogram to fill."""
+        for r, region in enumerate([None] if self.regions is None else self.regions):
+            for v, weight in enumerate(self.weights.values()):
+                place = (() if self.regions is None else (r,)) + ((v,) if self.varied else ())
+                yield place, None if region is None else self.regions[region], weight  # type: ignore[index]
+
+
+def _texts(what: str, mapping: Any) -> Mapping[str, str]:
+    if not isinstance(mapping, Mapping) or not mapping:
+        raise InvalidRequest(f"{what} is {mapping!r}; a text, or names with a text each, is needed")
+    for name, text in mapping.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InvalidRequest(f"{what} has {name!r}: {text!r}; a name and a text are needed")
+    return mapping
+
+
+def wanted_of(asked: Any, shared: Mapping[str, Any]) -> Wanted:
+    """Return what one of the values given to `Query.hists` asks for.
+
+    Parameters
+    ----------
+    asked : axis, list of axes, or dict
+        A dict holds arguments of `Query.hist`, the axes as ``axes``.
+    shared : dict
+        Arguments for those that do not have their own.
+    """
+    own = dict(asked) if isinstance(asked, Mapping) else {"axes": asked}
+    unknown = sorted(set(own) - {"axes", "bins", "range", "weight", "category"})
+    if unknown or "axes" not in own:
+        raise InvalidRequest(
+            f"a histogram has {unknown or 'no axes'}; it takes axes, bins, range, weight and category"
+        )
+    return Wanted.make(**{**shared, **own})
+
+
+class _Definitions:
+    """The definitions of a query, and of what its histograms are filled with."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._define = dict(question.value.define)
+        self._names: dict[str, str] = {}
+        self._delivered: dict[str, None] = {}
+
+    def delivered(self, expression: str) -> str:
+        """Return the name of the output that an expression becomes."""
+        name = self.named(expression)
+        self._delivered[name] = None
+        return name
+
+    def named(self, expression: str) -> str:
+        """Return the name that stands for an expression: its own, or a definition's."""
+        if expression in self._define or self._question.knows(expression):
+            return expression
+        if expression not in self._names:
+            name = f"hist_value_{len(self._define)}"
+            while name in self._define:
+                name += "_"
+            self._define[name] = expression
+            self._names[expression] = name
+        return self._names[expression]
+
+    def question(self) -> Question:
+        """Return the question that delivers what was named."""
+        value = self._question.value
+        columns = tuple(self._delivered)
+        return self._question.asking(replace(value, columns=columns, define=tuple(self._define.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One histogram that the engine fills: a region and a variation of one that was asked for."""
+
+    place: tuple[int, ...]
+    dimensions: tuple[str, ...]
+    """Output that each axis is filled with."""
+    weight: str | None
+
+
+def fill(question: Question, wanted: Sequence[Wanted], run: Fill) -> list[hist.Hist[Any]]:
+    """Return the histograms, all filled by one run.
+
+    Categories whose values are not named take a run before it, that finds them.
 
     Raises
     ------
     InvalidRequest
-        If a text comes without `bins` and `range`, or an axis has no name or another kind of bins.
+        If a category has values beyond `CATEGORIES_MIN` and `CATEGORIES_MAX`, or an axis of whole
+        numbers or truth values is filled with something else.
     """
-    import hist
+    if not wanted:
+        return []
+    definitions = _Definitions(question)
+    parts = [_parts(one, definitions) for one in wanted]
+    asked = definitions.question()
+    outputs = {output.name: (number, output) for number, output in enumerate(asked.outputs)}
+    wanted = _with_categories(asked, wanted, parts, outputs, run)
+    described = [
+        _described(one, part, outputs) for one, found in zip(wanted, parts, strict=True) for part in found
+    ]
+    bins = run(asked, described)
+    made, number = [], 0
+    for one, found in zip(wanted, parts, strict=True):
+        made.append(_assembled(one, found, described, bins, number))
+        number += len(found)
+    return made
 
-    if not axes:
-        raise InvalidRequest("a histogram needs an axis: the name of a column, or a hist.axis with a name")
-    found: list[tuple[str, Any]] = []
-    for axis in axes:
-        if isinstance(axis, str):
-            if bins is None or limits is None:
-                raise InvalidRequest(f"hist({axis!r}) needs bins= and range=, or a hist.axis named {axis!r}")
-            if not limits[0] < limits[1] or bins < 1:
-                raise InvalidRequest(f"{bins} bins from {limits[0]} to {limits[1]} are no bins")
-            name = axis if axis.isidentifier() else f"axis{len(found)}"
-            found.append((axis, hist.axis.Regular(bins, *limits, name=name, label=axis)))
-        else:
-            found.append((_axis_name(axis), _checked(axis)))
+
+def _parts(wanted: Wanted, definitions: _Definitions) -> list[_Part]:
+    parts = []
+    for place, region, weight in wanted.parts():
+        expressions = [dimension.expression for dimension in wanted.dimensions]
+        if region is not None:
+            # Missing values fill nothing, and one of them is enough.
+            last = definitions.named(expressions[-1])
+            expressions[-1] = f"mask({last}, {definitions.named(region)})"
+        names = tuple(definitions.delivered(text) for text in expressions)
+        parts.append(_Part(place, names, None if weight is None else definitions.delivered(weight)))
+    return parts
+
+
+def _with_categories(
+    question: Question,
+    wanted: Sequence[Wanted],
+    parts: Sequence[Sequence[_Part]],
+    outputs: Mapping[str, tuple[int, Output]],
+    run: Fill,
+) -> list[Wanted]:
+    """Return what is wanted with the values of every category known."""
+    open_names: dict[str, None] = {}
+    for one, found in zip(wanted, parts, strict=True):
+        for name, dimension in zip(found[0].dimensions, one.dimensions, strict=True):
+            dimension.check(outputs[name][1].dtype)
+            if dimension.open and outputs[name][1].dtype != "bool":
+                open_names[name] = None
+    values = {name: [0, 1] for name, (_, output) in outputs.items() if output.dtype == "bool"}
+    if open_names:
+        values.update(_find_categories(question.only(list(open_names)), run))
+    return [
+        replace(
+            one,
+            dimensions=tuple(
+                dimension.closed(values[name]) if dimension.open else dimension
+                for name, dimension in zip(found[0].dimensions, one.dimensions, strict=True)
+            ),
+        )
+        for one, found in zip(wanted, parts, strict=True)
+    ]
+
+
+def _find_categories(question: Question, run: Fill) -> dict[str, list[int]]:
+    n = CATEGORIES_MAX - CATEGORIES_MIN + 1
+    ends = (CATEGORIES_MIN - 0.5, CATEGORIES_MAX + 0.5)
+    described = [Histogram((HistogramAxis(number, ends, n),)) for number in range(len(question.outputs))]
+    bins = run(question, described)
+    found = {}
+    for number, output in enumerate(question.outputs):
+        counts = bins.histogram(number)[0]
+        if counts[0] or counts[-1]:
+            raise InvalidRequest(
+                f"the category {output.title or output.name!r} has values beyond {CATEGORIES_MIN} to "
+                f"{CATEGORIES_MAX}; name those you want: hist.axis.IntCategory([…], name=…)"
+            )
+        found[output.name] = [int(i) + CATEGORIES_MIN for i in np.flatnonzero(counts[1:-1])]
     return found
 
 
-def _axis_name(axis: Any) -> str:
-    name = getattr(axis, "name", "")
-    if not name:
-        raise InvalidRequest(f"{axis!r} has no name; the name says which column it is filled with")
-    return str(name)
+def _described(wanted: Wanted, part: _Part, outputs: Mapping[str, tuple[int, Output]]) -> Histogram:
+    axes = tuple(
+        engine_bins(outputs[name][0], dimension.axis)
+        for name, dimension in zip(part.dimensions, wanted.dimensions, strict=True)
+    )
+    return Histogram(axes, None if part.weight is None else outputs[part.weight][0])
 
 
-def _checked(axis: Any) -> Any:
+def _assembled(
+    wanted: Wanted, parts: Sequence[_Part], described: Sequence[Histogram], bins: Bins, first: int
+) -> hist.Hist[Any]:
     import hist
 
-    plain = isinstance(axis, (hist.axis.Regular, hist.axis.Variable))
-    traits = getattr(axis, "traits", None)
-    if not plain or traits is None or not (traits.underflow and traits.overflow) or traits.circular:
-        raise InvalidRequest(
-            f"{axis!r} cannot be filled in a scan; Regular and Variable axes with flow bins can"
-        )
-    if getattr(axis, "transform", None) is not None:
-        raise InvalidRequest(f"{axis!r} has a transform; give its edges as a Variable axis")
-    return axis
+    axes = [dimension.axis for dimension in wanted.dimensions]
+    weighted = parts[0].weight is not None
+    storage = hist.storage.Weight() if weighted else hist.storage.Int64()
+    made: hist.Hist[Any] = hist.Hist(*wanted.lead, *axes, storage=storage)
+    view: Any = made.view(flow=True)
+    for number, part in enumerate(parts, first):
+        sums, squares = bins.histogram(number)
 
+        def shaped(values: Array, shape: tuple[int, ...] = described[number].shape) -> Array:
+            return with_flow(values.reshape(shape), axes)
 
-def axis_bins(output: int, axis: Any) -> HistogramAxis:
-    """Return the bins of a `hist` axis for the engine."""
-    import hist
-
-    edges = [float(edge) for edge in axis.edges]
-    if isinstance(axis, hist.axis.Regular):
-        return HistogramAxis(output, (edges[0], edges[-1]), len(edges) - 1)
-    return HistogramAxis(output, tuple(edges), len(edges) - 1, regular=False)
-
-
-def with_columns(
-    query: QueryValue, expressions: Sequence[str], known: Sequence[str]
-) -> tuple[QueryValue, list[str]]:
-    """Return the query that delivers `expressions`, and the name of each: its own, or a definition's."""
-    define = dict(query.define)
-    names = []
-    for expression in expressions:
-        if expression in known or expression in define:
-            names.append(expression)
-            continue
-        name = EXPRESSION_NAME.format(len(define))
-        define[name] = expression
-        names.append(name)
-    columns = tuple(dict.fromkeys(names))
-    return replace(query, columns=columns, define=tuple(define.items())), names
-
-
-def to_hist(axes: Sequence[Any], described: Histogram, result: Bins) -> hist.Hist:
-    """Return the first histogram of a result as a `hist.Hist`."""
-    import hist
-
-    sums, squares = result.histogram(0)
-    if squares is None:
-        counted = hist.Hist(*axes, storage=hist.storage.Int64())
-        counted.view(flow=True)[...] = sums.reshape(described.shape).astype(np.int64)
-        return counted
-    weighted = hist.Hist(*axes, storage=hist.storage.Weight())
-    view: Any = weighted.view(flow=True)
-    view["value"] = sums.reshape(described.shape)
-    view["variance"] = squares.reshape(described.shape)
-    return weighted
+        if squares is None:
+            view[part.place] = shaped(sums).astype(np.int64)
+        else:
+            view["value"][part.place] = shaped(sums)
+            view["variance"][part.place] = shaped(squares)
+    return made

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.progress import Progress
@@ -13,16 +13,18 @@ from skyhook_casa.report import Report
 
 if TYPE_CHECKING:
     import awkward as ak
-    import hist
     import pandas as pd
     import pyarrow as pa
+    from hist import Hist
 
     from skyhook_casa.batch import Array, Batch
     from skyhook_casa.compile_query import Output
     from skyhook_casa.explain import Explanation
+    from skyhook_casa.histogram import Histogram
     from skyhook_casa.query import Query as QueryValue
 
-    from .backend import Question, Run
+    from .backend import Bins, Question, Run
+    from .cutflow import Cutflow
 
 BATCH_BYTES: Final = 2 << 20
 """About how large the batches of an iteration are."""
@@ -243,45 +245,97 @@ class Query:
         *axes: Any,
         bins: int | None = None,
         range: tuple[float, float] | None = None,
-        weight: str | None = None,
-    ) -> hist.Hist:
+        weight: str | Sequence[str] | Mapping[str, str] | None = None,
+        category: Any = None,
+    ) -> Hist:
         """Return a histogram, filled where the data is: only its bins travel.
 
         Counts equal those of filling the same axes here with the values of the events kept, flow
-        bins included. Jagged axes fill once per element, and values per event with each of them.
+        bins included; sums of weights are added in float64 in another order, so that each is within
+        n · 2⁻⁵³ · Σ|w| of the exact one for n entries. Jagged axes fill once per element, and values
+        per event with each of them. An entry with a missing value or weight fills nothing.
 
         Parameters
         ----------
-        *axes : str or hist.axis.Regular or hist.axis.Variable
-            Columns or expressions; as a `hist` axis, its name is the column or expression.
+        *axes : str or hist.axis
+            Columns or expressions; as a `hist` axis, its name is the column or expression. Regular and
+            Variable axes take numbers, Integer and IntCategory axes whole numbers, Boolean axes
+            truth values; with or without flow bins.
         bins, range : int and (float, float)
             Bins of the axes that are given as text.
-        weight : str, optional
-            Column or expression that weighs the entries; the bins then keep sums and variances.
+        weight : str, or list or dict of them, optional
+            Column or expression that weighs the entries; the bins then keep sums and variances. Several
+            make an axis ``variation``, a category for each: the names of a dict, the texts of a list.
+        category : str, hist.axis or dict, optional
+            A first axis. A text: a column or expression of whole numbers or truth values, one category
+            for each value there is; a run before finds them, if they lie in −2048 to 2047. A dict
+            of name and condition: an axis ``region``; an entry fills each region whose condition holds.
 
         Raises
         ------
         InvalidRequest
-            If the bins are none, or axes lie on different lists.
+            If the bins are none, an axis does not fit its values, or axes lie on different lists.
         ExpressionError
             If an expression cannot be parsed or typed.
         """
-        from skyhook_casa.histogram import Histogram, encode_histograms
+        from .histograms import Wanted, fill
 
-        from .histograms import axis_bins, hist_axes, to_hist, with_columns
+        wanted = Wanted.make(axes, bins, range, weight, category)
+        return fill(self.question, [wanted], self._fill)[0]
 
-        wanted = hist_axes(axes, bins, range)
-        expressions = [text for text, _ in wanted] + ([] if weight is None else [weight])
-        known = [text for text in expressions if self.question.knows(text)]
-        value, names = with_columns(self.value, expressions, known)
-        question = self.question.asking(value)
-        numbers = {output.name: number for number, output in enumerate(question.outputs)}
-        described = Histogram(
-            tuple(axis_bins(numbers[name], axis) for name, (_, axis) in zip(names, wanted, strict=False)),
-            None if weight is None else numbers[names[-1]],
-        )
-        with self._run(question, histograms=encode_histograms([described])) as run:
-            return to_hist([axis for _, axis in wanted], described, run.fill())
+    @overload
+    def hists(self, asked: Mapping[str, Any], **shared: Any) -> dict[str, Hist]: ...
+
+    @overload
+    def hists(self, asked: Sequence[Any], **shared: Any) -> list[Hist]: ...
+
+    def hists(self, asked: Mapping[str, Any] | Sequence[Any], **shared: Any) -> dict[str, Hist] | list[Hist]:
+        """Return several histograms that one run fills; their axes may lie on different lists.
+
+        Parameters
+        ----------
+        asked : dict or list
+            For each histogram an axis, a list of axes, or a dict of what `hist` takes, the axes
+            as ``axes``: ``{"met": "MET_pt", "pt": {"axes": [axis], "weight": "Jet_area"}}``.
+        **shared
+            What `hist` takes, for those that do not have their own.
+
+        Raises
+        ------
+        InvalidRequest, ExpressionError
+            As `hist` does.
+        """
+        from .histograms import fill, wanted_of
+
+        each = asked.values() if isinstance(asked, Mapping) else asked
+        made = fill(self.question, [wanted_of(one, shared) for one in each], self._fill)
+        return dict(zip(asked, made, strict=True)) if isinstance(asked, Mapping) else made
+
+    def cutflow(
+        self, cuts: Sequence[str] | Mapping[str, str], weight: str | None = None, n_minus_one: bool = False
+    ) -> Cutflow:
+        """Return how many of the events kept pass each of several conditions, in one run.
+
+        Parameters
+        ----------
+        cuts : list of str, or dict of name and str
+            Conditions on an event, in the order in which they are counted together.
+        weight : str, optional
+            Column or expression, one value per event: sums of it are given too. Events without a
+            weight count as events only.
+        n_minus_one : bool
+            Whether to count the events that pass all the others, too.
+
+        Raises
+        ------
+        InvalidRequest
+            If there are no conditions or too many, or one has not one truth value per event.
+        ExpressionError
+            If an expression cannot be parsed or typed.
+        """
+        from .cutflow import count
+
+        return count(self.question, cuts, weight, n_minus_one, self._fill)
 
     def explain(self) -> Explanation:
         """Return what the query would do, without reading any events."""
@@ -291,6 +345,12 @@ class Query:
     def _collect(self, question: Question, rows: bool = False) -> Batch:
         with self._run(question, rows) as run:
             return run.collect()
+
+    def _fill(self, question: Question, described: Sequence[Histogram]) -> Bins:
+        from skyhook_casa.histogram import encode_histograms
+
+        with self._run(question, histograms=encode_histograms(described)) as run:
+            return run.fill()
 
     @contextmanager
     def _run(self, question: Question, rows: bool = False, histograms: bytes = b"") -> Iterator[Run]:
