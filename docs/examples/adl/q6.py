@@ -1,0 +1,34 @@
+"""ADL benchmark, query 6: the three jets whose mass is nearest to the top's: their pT and best b-tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import hist
+from adl import main
+
+import skyhook_client
+
+
+def query(client: skyhook_client.Client, dataset: str) -> Mapping[str, hist.Hist]:
+    """Return the histograms ``pt`` and ``btag``, filled in one pass."""
+    events = client.query(
+        dataset,
+        define={
+            "tops": "combinations(Jet, 3)",
+            "top": "tops[argmin(abs(tops.mass - 172.5))]",
+            "btag": "max(top.slot0.btagDeepFlavB, top.slot1.btagDeepFlavB, top.slot2.btagDeepFlavB)",
+        },
+        cut="nJet >= 3",
+    )
+    return events.hists(
+        {
+            "pt": {"axes": "top.pt", "range": (15, 40)},
+            "btag": {"axes": "btag", "range": (0, 1)},
+        },
+        bins=100,
+    )
+
+
+if __name__ == "__main__":
+    main(query)
