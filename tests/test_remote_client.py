@@ -275,6 +275,15 @@ def test_a_look_up_is_made_again_if_the_service_is_lost(service: FakeService, cl
     assert service.calls.count("ListDatasets") == 3
 
 
+def test_a_mistake_of_the_service_is_no_loss(service: FakeService, client: Client) -> None:
+    """To ask again would not help."""
+    service.failures["ListDatasets"] = [grpc.StatusCode.UNKNOWN]
+    with pytest.raises(SkyhookError, match="failed: unknown: as the test wants") as raised:
+        client.datasets()
+    assert raised.type is SkyhookError
+    assert service.calls.count("ListDatasets") == 1
+
+
 def test_a_change_is_not_made_twice(service: FakeService, client: Client) -> None:
     """Nobody knows whether the first one was done. If the service was only busy, it was not."""
     service.failures["Drop"] = [grpc.StatusCode.UNAVAILABLE]

@@ -93,7 +93,9 @@ def from_rpc_error(error: grpc.RpcError, where: str) -> SkyhookError:
     if told is not None:
         return from_error_message(told)
     code = call.code()
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN):
+    # Some ways to lose a connection have no code of their own; neither have mistakes of the service.
+    gone = code is grpc.StatusCode.UNKNOWN and "Stream removed" in (call.details() or "")
+    if gone or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return ServiceLost(f"the service at {where} cannot be reached: {call.details()}")
     return SkyhookError(f"the service at {where} failed: {code.name.lower()}: {call.details()}")
 
