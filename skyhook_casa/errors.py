@@ -101,9 +101,21 @@ class AlreadyExists(SkyhookError):
 
 
 class IngestError(SkyhookError):
-    """An input file cannot be read as events."""
+    """An input file cannot be read as events.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    advice : str
+        What to do about it, if that is known.
+    """
 
     kind = "ingest"
+
+    def __init__(self, message: str = "", advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class CorruptObject(SkyhookError):
@@ -149,7 +161,7 @@ class ProtocolError(SkyhookError):
 
 
 class QueryCancelled(SkyhookError):
-    """The query was ended before its answer was whole."""
+    """The query, or the ingest, was ended before it was whole."""
 
     kind = "cancelled"
 

@@ -78,6 +78,16 @@ def write_root(
     return path
 
 
+def damage(path: Path, branch: str = "MET_pt") -> Path:
+    """Overwrite the last basket of a branch: the file opens, but its last events cannot be read."""
+    with uproot.open({str(path): "Events"}) as tree:
+        start = int(tree[branch].member("fBasketSeek")[tree[branch].num_baskets - 1])
+    with path.open("r+b") as file:
+        file.seek(start + 100)  # past the head of the basket
+        file.write(bytes(100))
+    return path
+
+
 def branch_type(values: Any) -> Any:
     """What `mktree` is told of a branch."""
     if isinstance(values, ak.Array):

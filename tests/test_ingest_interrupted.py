@@ -14,7 +14,7 @@ from typing_extensions import Buffer
 
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.errors import IngestError, NotFound, StoreError
-from skyhook_casa.ingest import IngestReport, ingest, pool
+from skyhook_casa.ingest import IngestReport, ingest, run
 from skyhook_casa.stores import DirectoryStore, MemoryStore
 
 SCRIPT = """
@@ -252,7 +252,7 @@ def test_a_file_replaced_during_the_ingest_is_noticed(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its events would be mixed with those of the file that was inspected."""
-    inspect = pool.inspect
+    inspect = run.inspect
 
     def inspect_and_replace(*arguments: object) -> object:
         facts = inspect(*arguments)  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ def test_a_file_replaced_during_the_ingest_is_noticed(
         (tmp_path / "b.root").replace(path)
         return facts
 
-    monkeypatch.setattr(pool, "inspect", inspect_and_replace)
+    monkeypatch.setattr(run, "inspect", inspect_and_replace)
 
     with pytest.raises(IngestError, match=r"a\.root was replaced during the ingest"):
         ingest(Catalog(tmp_path / "catalog.sqlite"), DirectoryStore(tmp_path / "s"), "dy", path, workers=2)

@@ -6,17 +6,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .branches import SkippedBranch
-    from .job import IngestReport, ProgressCallback, ingest
+    from .job import ingest
+    from .pool import Processes, ThisProcess, Workers
+    from .report import FileFailure, IngestReport, ProgressCallback
+    from .request import IngestRequest
     from .root_file import Events, RootFile
+    from .run import IngestRun
 
-__all__ = ["Events", "IngestReport", "ProgressCallback", "RootFile", "SkippedBranch", "ingest"]
+__all__ = [
+    "Events",
+    "FileFailure",
+    "IngestReport",
+    "IngestRequest",
+    "IngestRun",
+    "Processes",
+    "ProgressCallback",
+    "RootFile",
+    "SkippedBranch",
+    "ThisProcess",
+    "Workers",
+    "ingest",
+]
 
 _HOMES = {
     "Events": "root_file",
-    "IngestReport": "job",
-    "ProgressCallback": "job",
+    "FileFailure": "report",
+    "IngestReport": "report",
+    "IngestRequest": "request",
+    "IngestRun": "run",
+    "Processes": "pool",
+    "ProgressCallback": "report",
     "RootFile": "root_file",
     "SkippedBranch": "branches",
+    "ThisProcess": "pool",
+    "Workers": "pool",
     "ingest": "job",
 }
 

@@ -137,7 +137,10 @@ def select_columns(schema: Schema, wanted: Sequence[str] | None, where: str) -> 
         found = {name for name in schema.columns if fnmatchcase(name, pattern)}
         if not found:
             near = did_you_mean(pattern, schema.columns)
-            raise IngestError(f"{where} has no branch {pattern!r} that can be held{near}")
+            raise IngestError(
+                f"{where} has no branch {pattern!r} that can be held{near}",
+                "Ingest it on its own, with columns that it has.",
+            )
         chosen |= found
     homes = {c.list or c.counts for name, c in schema.columns.items() if name in chosen}
     lists = {name: info for name, info in schema.lists.items() if name in homes}

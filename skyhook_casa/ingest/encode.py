@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pyarrow as pa
 
@@ -15,6 +14,7 @@ from ..object_format import EncodedObject, ObjectWriter
 from ..schema import Schema, offsets_column
 from ..stores import ObjectStore
 from .branches import Array, Jagged, SkippedBranch
+from .open_files import opened
 from .partitions import OBJECT_BYTES_MAX, cut, halves, object_bytes_guess
 from .root_file import Events, RootFile, reading
 
@@ -64,34 +64,44 @@ class StoredPartition:
     """False if the store had it already."""
 
 
-def inspect(path: str, options: EncodeOptions) -> FileFacts:
+def inspect(path: str, options: EncodeOptions, run: str = "") -> FileFacts:
     """Return what the file at `path` holds and how it is to be cut.
+
+    Parameters
+    ----------
+    run : str
+        Names the ingest: it finds the file open again.
 
     Raises
     ------
     IngestError
         If it cannot be read, or lacks the tree or a branch asked for.
     """
-    events = _open_events(path, options)
-    file = events.file
-    nbytes = object_bytes_guess(*events.nbytes())
-    with reading(path):
-        boundaries = events.boundaries()
-    return FileFacts(
-        path,
-        file.uuid,
-        events.tree,
-        events.entries,
-        file.bytes,
-        events.schema,
-        tuple(events.skipped),
-        tuple(cut(events.entries, nbytes, boundaries, options.partition_bytes, options.chunk_events)),
-        tuple(name for name in META_TREES if name in file.trees and name != events.tree),
-    )
+    with opened(path, options, run) as events:
+        file = events.file
+        nbytes = object_bytes_guess(*events.nbytes())
+        with reading(path):
+            boundaries = events.boundaries()
+        return FileFacts(
+            path,
+            file.uuid,
+            events.tree,
+            events.entries,
+            file.bytes,
+            events.schema,
+            tuple(events.skipped),
+            tuple(cut(events.entries, nbytes, boundaries, options.partition_bytes, options.chunk_events)),
+            tuple(name for name in META_TREES if name in file.trees and name != events.tree),
+        )
 
 
 def store_range(
-    store: ObjectStore, facts: tuple[str, str, int], options: EncodeOptions, start: int, stop: int
+    store: ObjectStore,
+    facts: tuple[str, str, int],
+    options: EncodeOptions,
+    start: int,
+    stop: int,
+    run: str = "",
 ) -> list[StoredPartition]:
     """Put the entries [start, stop) of a file into the store.
 
@@ -99,6 +109,8 @@ def store_range(
     ----------
     facts : tuple
         Path, UUID and entries of the file, as `inspect` found them.
+    run : str
+        Names the ingest, as for `inspect`.
 
     Returns
     -------
@@ -113,25 +125,12 @@ def store_range(
         If the store fails or is full.
     """
     path, uuid, entries = facts
-    events = _open_events(path, options)
-    if (events.file.uuid, events.entries) != (uuid, entries):
-        raise IngestError(f"{path} was replaced during the ingest")
-    return list(_store(store, events, options, start, stop, events.read(start, stop), start))
-
-
-@lru_cache(maxsize=2)
-def _open_events(path: str, options: EncodeOptions) -> Events:
-    file = RootFile(path)
-    try:
-        return file.events(options.tree, options.columns)
-    except BaseException:
-        file.close()
-        raise
-
-
-def close_files() -> None:
-    """Forget the files that are kept open from one call to the next."""
-    _open_events.cache_clear()
+    with opened(path, options, run) as events:
+        if (events.file.uuid, events.entries) != (uuid, entries):
+            raise IngestError(
+                f"{path} was replaced during the ingest", "Retry once nobody writes to the file any more."
+            )
+        return list(_store(store, events, options, start, stop, events.read(start, stop), start))
 
 
 def _store(
@@ -148,7 +147,10 @@ def _store(
         encoded = encode(events.schema, arrays, start - arrays_start, stop - arrays_start, options)
     except ResourceExhausted:
         if stop - start <= 1:
-            raise IngestError(f"event {start} of {events.file.path} does not fit into one object") from None
+            raise IngestError(
+                f"event {start} of {events.file.path} does not fit into one object",
+                "Ingest it without its largest branches: name the others in `columns`.",
+            ) from None
         for first, last in halves(start, stop, options.chunk_events):
             yield from _store(store, events, options, first, last, arrays, arrays_start)
         return

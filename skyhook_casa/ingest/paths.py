@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import IngestError
 
 _GLOB = "*?["
+NO_FILE = "Correct the path: it must lead to the file where the workers run, too."
 
 
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -35,14 +36,14 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
 def _local(text: str) -> list[str]:
     path = Path(text).expanduser()
     if path.is_dir():
-        raise IngestError(f"{text} is a directory; to ingest its files, say {path / '*.root'}")
+        raise IngestError(f"{text} is a directory; to ingest its files, say {path / '*.root'}", NO_FILE)
     if path.exists():
         return [str(path.absolute())]
     if not any(sign in text for sign in _GLOB):
-        raise IngestError(f"no file {text}")
+        raise IngestError(f"no file {text}", NO_FILE)
     found = sorted(glob(str(path.absolute()), recursive=True))  # noqa: PTH207 - Path.glob needs a start
     if not found:
-        raise IngestError(f"no file matches {text}")
+        raise IngestError(f"no file matches {text}", NO_FILE)
     return found
 
 
@@ -57,5 +58,5 @@ def _remote(text: str) -> list[str]:
     except (ImportError, OSError, ValueError, NotImplementedError) as error:
         raise IngestError(f"cannot list {text}: {error}") from error
     if not found:
-        raise IngestError(f"no file matches {text}")
+        raise IngestError(f"no file matches {text}", NO_FILE)
     return found

@@ -13,10 +13,13 @@ import uproot
 from ..errors import IngestError, SkyhookError
 from ..schema import Column, ListInfo, Schema, offsets_column
 from .branches import Array, EventSource, Jagged, SkippedBranch, nanoaod_schema, select_columns
+from .paths import NO_FILE
 from .rntuple import NtupleSource
 from .ttree import TreeSource
 
 NTUPLE_CLASS = "ROOT::RNTuple"
+COPY_AGAIN = "Copy the file again from where it came from, then retry."
+OTHER_TREE = "Ingest it on its own, with a tree and columns that it has."
 
 
 class RootFile:
@@ -47,7 +50,7 @@ class RootFile:
             }
         if self.bytes < expected:
             self.close()
-            raise IngestError(f"{path} is cut short: it has {self.bytes} of {expected} bytes")
+            raise IngestError(f"{path} is cut short: it has {self.bytes} of {expected} bytes", COPY_AGAIN)
 
     def __enter__(self) -> RootFile:
         """Return the file itself."""
@@ -98,7 +101,7 @@ class RootFile:
         if tree == "Events" and len(others) == 1:
             return others[0]
         held = ", ".join(map(repr, self._trees)) or "none"
-        raise IngestError(f"{self.path} has no tree {tree!r}; its trees: {held}")
+        raise IngestError(f"{self.path} has no tree {tree!r}; its trees: {held}", OTHER_TREE)
 
 
 class Events:
@@ -111,7 +114,9 @@ class Events:
         self.entries = self._source.entries
         where = f"tree {tree!r} of {file.path}"
         if not self._source.branches:
-            raise IngestError(f"{where} has no branch that can be held{_reasons(self._source.skipped)}")
+            raise IngestError(
+                f"{where} has no branch that can be held{_reasons(self._source.skipped)}", OTHER_TREE
+            )
         self.schema: Schema = select_columns(nanoaod_schema(self._source.branches), columns, where)
         self._members: dict[str, list[Column]] = {name: [] for name in self.schema.lists}
         for column in self.schema.columns.values():
@@ -202,12 +207,12 @@ def reading(path: str) -> Iterator[None]:
         yield
     except SkyhookError as error:
         if isinstance(error, IngestError) and path not in str(error):
-            raise IngestError(f"{path}: {error}") from error
+            raise IngestError(f"{path}: {error}", error.advice) from error
         raise
     except MemoryError as error:
         raise IngestError(f"{path} cannot be read: there is no memory for what it says it holds") from error
     except FileNotFoundError as error:
-        raise IngestError(f"no file {path}") from error
+        raise IngestError(f"no file {path}", NO_FILE) from error
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise IngestError(f"{path} cannot be read: {reason}") from error
+        raise IngestError(f"{path} cannot be read: {reason}", COPY_AGAIN) from error

@@ -1,0 +1,81 @@
+"""What an ingest is asked to do: a value that can be kept and sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from ..errors import IngestError, InvalidRequest
+from ..object_format import CHUNK_EVENTS, CHUNK_EVENTS_MAX
+from .encode import EncodeOptions
+from .partitions import PARTITION_BYTES, PARTITION_BYTES_MAX
+
+PARTITION_BYTES_MIN: Final = 64 * 1024
+CODECS: Final = ("lz4", "zstd", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """Files that shall become a new version of a dataset.
+
+    Raises
+    ------
+    InvalidRequest
+        If an option is out of its range.
+    IngestError
+        If no file is named.
+    """
+
+    dataset: str
+    files: tuple[str, ...]
+    """Paths, globs, and URLs that uproot opens."""
+    columns: tuple[str, ...] | None = None
+    """Names and globs of the branches to take; None: all."""
+    tree: str = "Events"
+    codec: str = "lz4"
+    partition_bytes: int = PARTITION_BYTES
+    """Aim for the size of an object."""
+    chunk_events: int = CHUNK_EVENTS
+    replace: bool = False
+    """Whether the new version holds these files only, not the older ones too."""
+    skip_bad_files: bool = False
+    """Whether the good files are committed without those that cannot be ingested."""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise IngestError("no file to ingest was given")
+        if not PARTITION_BYTES_MIN <= self.partition_bytes <= PARTITION_BYTES_MAX:
+            allowed = f"{PARTITION_BYTES_MIN} to {PARTITION_BYTES_MAX}"
+            raise InvalidRequest(f"partition_bytes is {self.partition_bytes}; {allowed} are allowed")
+        if not 1 <= self.chunk_events <= CHUNK_EVENTS_MAX:
+            raise InvalidRequest(f"chunk_events is {self.chunk_events}; 1 to {CHUNK_EVENTS_MAX} are allowed")
+        if self.codec not in CODECS:
+            raise InvalidRequest(f"codec {self.codec!r} is unknown: {', '.join(CODECS)}")
+
+    @property
+    def encode_options(self) -> EncodeOptions:
+        """What decides how events become objects."""
+        return EncodeOptions(self.tree, self.columns, self.codec, self.partition_bytes, self.chunk_events)
+
+    def to_json(self) -> str:
+        """Return the request as JSON; equal requests give equal text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> IngestRequest:
+        """Return the request that `to_json` gave.
+
+        Raises
+        ------
+        InvalidRequest
+            If this version has no such fields.
+        """
+        values = json.loads(text)
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise InvalidRequest(f"an ingest asks for {', '.join(unknown)}: a newer skyhook_casa wrote it")
+        values["files"] = tuple(values["files"])
+        if values["columns"] is not None:
+            values["columns"] = tuple(values["columns"])
+        return cls(**values)
