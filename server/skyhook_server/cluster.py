@@ -30,6 +30,8 @@ ALLOWED_DEATHS: Final = 3
 """Workers that may die at a split before it is given up."""
 CLUSTER_S: Final = 30.0
 """How long a split waits for a cluster that went away to come back."""
+GATHERS: Final = 1024
+"""Splits of which the ends are being asked for at once."""
 DROPS: Final = 4
 """Workers that are told at once to free answers."""
 POLL_S: Final = 1.0
@@ -253,9 +255,11 @@ class Cluster:
 
     async def _twin(self, futures: list[Any], query_id: str, arguments: tuple[Any, ...]) -> Any:
         """Give a split that does not come back to another worker too; None if there is none."""
-        at_work = await self._client.processing()
+        at_work, made = await asyncio.gather(self._client.processing(), self._client.who_has(futures))
         keys = {future.key for future in futures}
         busy = {worker for worker, found in at_work.items() if keys & {str(key) for key in found}}
+        # Or it was made, but the worker does not hand it out.
+        busy.update(worker for holders in made.values() for worker in holders)
         for worker in busy - self._hanging.keys():
             self._hanging[worker] = asyncio.create_task(self._until_it_answers(worker))
         others = sorted(set(at_work) - self._hanging.keys())
@@ -292,6 +296,8 @@ class Cluster:
             self._client = await Client(address, asynchronous=True, set_as_default=False)
         except (OSError, TimeoutError) as error:
             raise StoreError(f"there is no Dask scheduler at {self._settings.dask}: {error}") from error
+        # A few workers that hang must not hold up what others made: by default five would.
+        self._client._gather_semaphore = asyncio.Semaphore(GATHERS)
         if not self.is_local:
             plugin = SplitPlugin(self._settings.worker_flight_host, self._settings.ticket_s)
             await self._client.register_plugin(plugin)
