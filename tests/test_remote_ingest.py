@@ -11,7 +11,7 @@ import grpc
 import pytest
 from fake_service import NOT_LONG, FakeService, client_of
 
-from skyhook_casa.errors import IngestError, InvalidRequest, ServiceLost
+from skyhook_casa.errors import IngestError, InvalidRequest, QueryCancelled, ServiceLost
 from skyhook_casa.ingest import IngestReport
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_client import Client
@@ -90,16 +90,31 @@ def test_a_service_that_says_nothing_more_is_lost(service: FakeService) -> None:
         client.ingest("x", "/a.root")
 
 
+BAD = pb.FileFailure(
+    path="/a.root", kind="ingest", message="/a.root is no ROOT file", advice="Copy it again."
+)
+
+
+def test_files_that_were_left_out_are_named(service: FakeService, client: Client) -> None:
+    service.updates = [[job("done", version=1, failures=[BAD])]]
+    report = client.ingest("x", ["/a.root", "/b.root"], skip_bad_files=True)
+    assert service.ingest.skip_bad_files
+    assert [(one.path, one.advice) for one in report.failures] == [("/a.root", "Copy again.")]
+
+
 def test_a_job_that_failed_raises_its_error(service: FakeService, client: Client) -> None:
-    service.updates = [[job("failed", error=pb.Error(kind="ingest", message="/a.root is no ROOT file"))]]
+    """With what to do about it."""
+    error = pb.Error(kind="ingest", message="/a.root is no ROOT file")
+    service.updates = [[job("failed", error=error, failures=[BAD])]]
     with pytest.raises(IngestError, match=r"/a\.root is no ROOT file") as raised:
         client.ingest("x", "/a.root")
     assert raised.value.__notes__ == ["ingest job j1"]
+    assert raised.value.advice == "Copy again."
 
 
 def test_a_job_that_another_cancelled_is_an_error(service: FakeService, client: Client) -> None:
     service.updates = [[job("cancelled")]]
-    with pytest.raises(IngestError, match="j1 of dataset 'x' was cancelled"):
+    with pytest.raises(QueryCancelled, match="j1 of dataset 'x' was cancelled"):
         client.ingest("x", "/a.root")
 
 

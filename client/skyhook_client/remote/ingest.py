@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from skyhook_casa.errors import IngestError, InvalidRequest, ServiceLost, SkyhookError
+from skyhook_casa.errors import IngestError, InvalidRequest, QueryCancelled, ServiceLost, SkyhookError
 from skyhook_casa.ingest import IngestReport, ProgressCallback, SkippedBranch
+from skyhook_casa.ingest.report import FileFailure
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.errors import from_error_message
 
 from ..jobs import IngestJob, JobControl
+from .answers import received
 from .channel import Channel
 
 ENDED: Final = ("done", "failed", "cancelled")
@@ -145,9 +147,12 @@ def _report(job: pb.IngestJob) -> IngestReport:
         What it failed with.
     """
     if job.state == "cancelled":
-        raise IngestError(f"ingest job {job.job_id} of dataset {job.dataset!r} was cancelled")
+        raise QueryCancelled(f"ingest job {job.job_id} of dataset {job.dataset!r} was cancelled")
+    failures = [received(one, FileFailure) for one in job.failures]
     if job.state == "failed":
         error = from_error_message(job.error)
+        if isinstance(error, IngestError) and failures:
+            error.advice = failures[0].advice
         error.add_note(f"ingest job {job.job_id}")
         raise error
     skipped: dict[str, list[SkippedBranch]] = {}
@@ -158,10 +163,12 @@ def _report(job: pb.IngestJob) -> IngestReport:
         version=job.version,
         files=job.files,
         events=job.events,
+        events_done=job.events_done,
         partitions_made=job.partitions_made,
         partitions_reused=job.partitions_reused,
         bytes=job.bytes,
         source_bytes=job.source_bytes,
         seconds=job.seconds,
         skipped=skipped,
+        failures=failures,
     )
