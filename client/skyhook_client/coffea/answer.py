@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate
 from typing import Final
+from uuid import UUID
 
 import numpy as np
 
@@ -99,18 +99,24 @@ class Answer:
         """Whether only some of the columns are delivered."""
         return self.question.value.columns is not None
 
+    @property
+    def selects(self) -> bool:
+        """Whether not all events are in the answer."""
+        value = self.question.value
+        return value.cut is not None or value.limit is not None
+
     @cached_property
     def bounds(self) -> list[int]:
         """Where partitions begin, and where the last one ends, in events of the version."""
         return [0, *accumulate(self.backend.partition_events(self.version))]
 
     @cached_property
-    def uuid(self) -> uuid.UUID:
+    def uuid(self) -> UUID:
         """What identifies version and query: equal ones have equal columns."""
         version = self.version
         value = replace(self.question.value, columns=None)
         named = [self.backend.url, version.dataset, version.number, version.created.isoformat()]
-        return uuid.UUID(bytes=sha256(json.dumps([*named, value.to_json()]).encode()).digest()[:16])
+        return UUID(bytes=sha256(json.dumps([*named, value.to_json()]).encode()).digest()[:16])
 
     def part(self, entries: tuple[int, int] | None = None) -> Part:
         """Return the events of a range of the version, before the cut; all of them by default."""
@@ -136,6 +142,10 @@ class Answer:
             )
         first = bisect_right(self.bounds, start) - 1
         return first, bisect_left(self.bounds, stop, first)
+
+    def part_of(self, partition: int) -> Part:
+        """Return the events of one partition."""
+        return Part(Selection(self, (partition, partition + 1)), None)
 
     def nothing(self) -> Part:
         """Return a part without events, for which nothing is ever fetched."""
@@ -168,8 +178,7 @@ class Selection:
         """Told the report of each fetch."""
         self._lock = threading.RLock()
         self._found: dict[str, tuple[Batch, int]] = {}
-        value = answer.question.value
-        self._selects = not empty and (value.cut is not None or value.limit is not None)
+        self._selects = answer.selects and not empty
         self._rows: Array | None = None
         self._empty = empty
 
@@ -274,12 +283,16 @@ class Part:
         start, stop = self._slice
         return stop - start
 
-    @cached_property
-    def uuid(self) -> uuid.UUID:
+    @property
+    def uuid(self) -> UUID:
         """What identifies it: parts of the same events and query have the same."""
+        return self.uuid_of(len(self))
+
+    def uuid_of(self, events: int) -> UUID:
+        """Return what identifies it, if it is known that it has so many events."""
         where = self.entries or self.selection.partitions
-        named = f"{self.answer.uuid} {self.entries is None} {where} {len(self)}"
-        return uuid.UUID(bytes=sha256(named.encode()).digest()[:16])
+        named = f"{self.answer.uuid} {self.entries is None} {where} {events}"
+        return UUID(bytes=sha256(named.encode()).digest()[:16])
 
     def fetch(self, names: Iterable[str]) -> None:
         """Fetch columns at once; names that are none of the answer do not matter. Raises as `Selection`."""
