@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .errors import InvalidRequest
+import numpy as np
+
+from .errors import InvalidRequest, NotFound
 from .expression import Term, compile_cut, compile_thinning, compile_value, index_target
+from .lumimask import LumiMask
 from .program import EVENT, ProgramBuilder
 from .query import Fill, Query
 from .resolve import DatasetNames, list_named
@@ -74,12 +77,16 @@ def compile_query(
     ------
     ExpressionError
         If the cut, a definition or a thinning condition cannot be parsed or typed.
+    NotFound
+        If there is a luminosity mask, but no columns `run` and `luminosityBlock`.
     """
     if absent is None:
         builder = ProgramBuilder()
     else:
         builder = ProgramBuilder(absent.hints, absent.columns, absent.lists)
     terms = [] if query.cut is None else compile_cut(builder, names, query.cut, dict(query.define))
+    if query.lumimask is not None:
+        terms.insert(0, _lumimask(builder, names, query.lumimask))
     compiler = _Compiler(builder, names, query)
     pairs = [compiler.output(target) for target in targets]
     return Compiled(builder, terms, [node for node, _ in pairs], tuple(output for _, output in pairs))
@@ -98,6 +105,24 @@ def check_thinning(names: DatasetNames, query: Query) -> None:
     for collection, text in query.objects:
         list_named(names, collection)
         compile_thinning(ProgramBuilder(), names, collection, text)
+
+
+def _lumimask(builder: ProgramBuilder, names: DatasetNames, mask: LumiMask) -> Term:
+    """Return the condition that an event lies in one of the luminosity sections of a mask."""
+    parts = []
+    for name in ("run", "luminosityBlock"):
+        column = names.column(name)
+        if column is None or column.list is not None or np.dtype(column.dtype).kind not in "iu":
+            raise NotFound(
+                f"a lumimask needs the columns run and luminosityBlock, whole numbers; "
+                f"dataset {names.version.dataset!r} has no such {name}"
+            )
+        parts.append(builder.cast(builder.load(column, None), "int64"))
+    run, section = parts
+    key = builder.binary("add", builder.binary("mul", run, builder.const(1 << 32, "int64")), section)
+    ends = mask.ends()
+    inside = builder.inside(key, ends) if ends else builder.spread(builder.const(False, "bool"), EVENT)
+    return Term(inside, str(mask))
 
 
 class _Compiler:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from .errors import InvalidRequest
+from .lumimask import LumiMask
 
 QUERY_VERSION: Final = 1
 """Version of the JSON form."""
@@ -42,6 +43,9 @@ class Query:
     partitions: tuple[int, int] | None = None
     """Partitions to ask, numbered from 0: the first is in, the second is out; None for all."""
 
+    lumimask: LumiMask | None = None
+    """Luminosity sections whose events are kept; None for all."""
+
     def __post_init__(self) -> None:
         _check_text("dataset", self.dataset)
         for name in self.columns or ():
@@ -60,6 +64,11 @@ class Query:
         _check_whole("version", self.version, 1)
         _check_range("partitions", self.partitions)
 
+    @property
+    def selects(self) -> bool:
+        """Whether a condition may drop events."""
+        return self.cut is not None or self.lumimask is not None
+
     @classmethod
     def make(
         cls,
@@ -73,6 +82,7 @@ class Query:
         fill: Mapping[str, Fill] | None = None,
         limit: int | None = None,
         partitions: Sequence[int] | None = None,
+        lumimask: LumiMask | Mapping[str, Any] | None = None,
     ) -> Query:
         """Return the query; `columns` may be a list or a text such as ``"Muon_*,MET_pt"``.
 
@@ -91,6 +101,7 @@ class Query:
             _pairs("fill", fill),
             limit,
             tuple(partitions) if isinstance(partitions, list) else partitions,  # type: ignore[arg-type]
+            lumimask if lumimask is None or isinstance(lumimask, LumiMask) else LumiMask.make(lumimask),
         )
 
     def to_json(self) -> str:
@@ -98,6 +109,10 @@ class Query:
         body = asdict(self)
         if self.partitions is None:
             del body["partitions"]
+        if self.lumimask is None:
+            del body["lumimask"]
+        else:
+            body["lumimask"] = self.lumimask.to_dict()
         for name in ("define", "objects", "fill"):
             body[name] = dict(body[name])
         for name, value in body["fill"].items():

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import awkward as ak
+    import pyarrow as pa
 
     from skyhook_casa.catalog import DatasetVersion, FileInfo
+    from skyhook_casa.lumimask import LumiMask
     from skyhook_casa.schema import Column
 
     from .client import Client
@@ -105,11 +107,58 @@ class Dataset:
         """Return the entries of the files' `LuminosityBlocks` trees; one record each."""
         return self._tree("LuminosityBlocks")
 
+    def sum_of_weights(self, column: str = "genEventSumw") -> float:
+        """Return the sum over all generated events, also those that no file kept: of the `Runs` trees.
+
+        Parameters
+        ----------
+        column : str
+            Which sum: ``genEventSumw``, ``genEventSumw2`` or ``genEventCount``.
+
+        Raises
+        ------
+        NotFound
+            If a file has no such tree or branch, as those of real data.
+        """
+        from .trees import sum_of
+
+        return sum_of(self._tables("Runs", column), column)
+
+    def luminosity_sections(self) -> LumiMask:
+        """Return the luminosity sections of the files, also those without events; `to_dict` gives JSON.
+
+        Raises
+        ------
+        NotFound
+            If a file has no `LuminosityBlocks` tree.
+        """
+        from .trees import sections_of
+
+        return sections_of(self._tables("LuminosityBlocks", "run", "luminosityBlock"))
+
     def describe(self) -> Description:
         """Return what there is to know, to be printed or shown."""
         from .display import Description
 
         return Description.of(self)
+
+    def _tables(self, name: str, *columns: str) -> list[pa.Table]:
+        """Return a tree of each file; every file must have it, with these branches."""
+        from skyhook_casa.errors import NotFound
+
+        tables = self._client.backend.tree(self._version, name)
+        if len(tables) != len(self.files()):
+            raise NotFound(
+                f"only {len(tables)} of the {len(self.files())} files of {self.name!r} have a tree {name!r}"
+            )
+        for table in tables:
+            for column in columns:
+                if column not in table.column_names:
+                    raise NotFound(
+                        f"the tree {name!r} of a file of {self.name!r} has no {column}; "
+                        f"it has {', '.join(table.column_names)}"
+                    )
+        return tables
 
     def _tree(self, name: str) -> ak.Array:
         from .trees import joined

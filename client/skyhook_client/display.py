@@ -89,6 +89,8 @@ def query_lines(query: Query) -> list[tuple[str, str]]:
     ]
     if asked.cut is not None:
         lines.append(("cut", asked.cut))
+    if asked.lumimask is not None:
+        lines.append(("sections", str(asked.lumimask)))
     lines += [("define", f"{name} = {text}") for name, text in asked.define]
     lines += [("objects", f"{name}: {text}") for name, text in asked.objects]
     lines += [("fill", f"{name} = {value}") for name, value in asked.fill]

@@ -148,7 +148,7 @@ class Query:
     def count(self) -> int:
         """Return how many events the answer has; no column of the answer is read."""
         version, query = self.question.version, self.value
-        if query.cut is None and query.partitions is None:
+        if not query.selects and query.partitions is None:
             events = version.events if query.limit is None else min(version.events, query.limit)
             self._report = Report(
                 version.dataset, version.number, events_out=events, bytes_skipped=version.bytes
