@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.lumimask import LumiMask
 from skyhook_casa.progress import Progress
 from skyhook_casa.query import Fill
 from skyhook_casa.query import Query as QueryValue
@@ -208,6 +209,7 @@ class Client:
         objects: Mapping[str, str] | None = None,
         fill: Mapping[str, Fill] | None = None,
         limit: int | None = None,
+        lumimask: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         execution: str = "auto",
     ) -> Query:
         """Return a query; nothing is read until rows are asked for.
@@ -232,6 +234,9 @@ class Client:
             Column, and its value in files that do not have it. An absent bool is false anyway.
         limit : int, optional
             Most events to deliver: the first of the dataset that pass.
+        lumimask : path or dict, optional
+            The good luminosity sections: a golden JSON file, or what it holds,
+            ``{"273158": [[1, 1279]]}``. Events of others are dropped before anything else is read.
         execution : str
             Where the parts run: ``"pushdown"`` inside the storage, ``"read"`` here on the bytes that
             are needed, ``"auto"`` whichever moves less. The answer is the same.
@@ -245,8 +250,18 @@ class Client:
         InvalidRequest
             If a value has the wrong type.
         """
+        if lumimask is not None:
+            lumimask = LumiMask.make(lumimask) if isinstance(lumimask, Mapping) else LumiMask.read(lumimask)
         value = QueryValue.make(
-            dataset, columns, cut, version=version, define=define, objects=objects, fill=fill, limit=limit
+            dataset,
+            columns,
+            cut,
+            version=version,
+            define=define,
+            objects=objects,
+            fill=fill,
+            limit=limit,
+            lumimask=lumimask,
         )
         return Query(self.backend.ask(value, execution), self.progress)
 
