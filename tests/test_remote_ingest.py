@@ -90,9 +90,7 @@ def test_a_service_that_says_nothing_more_is_lost(service: FakeService) -> None:
         client.ingest("x", "/a.root")
 
 
-BAD = pb.FileFailure(
-    path="/a.root", kind="ingest", message="/a.root is no ROOT file", advice="Copy it again."
-)
+BAD = pb.FileFailure(path="/a.root", kind="ingest", message="/a.root is no ROOT file", advice="Copy again.")
 
 
 def test_files_that_were_left_out_are_named(service: FakeService, client: Client) -> None:
