@@ -77,6 +77,7 @@ class Choice:
         self._lock = threading.Lock()
         self._alone = threading.Lock()
         self._came_back = False
+        self._merges = False
         self._losses = 0
         self._needed_bytes = self._object_bytes = 0
         self._recent = _Recent()
@@ -97,11 +98,16 @@ class Choice:
     @property
     def reason(self) -> str:
         """Why pieces run where they run: what decided last; and how the objects that are read are read."""
-        if not self._object_bytes:
-            return self._why
+        why = [self._why] if self._why else []
+        if self._merges:
+            why.append("parts whose columns lie in several objects are read")
+        if self._object_bytes:
+            why.append(self._how())
+        return "; ".join(why)
+
+    def _how(self) -> str:
         how = "whole objects are" if self._needed >= WHOLE else "only ranges are"
-        read = f"{how} read, as {self._needed:.0%} of their bytes are needed"
-        return f"{self._why}; {read}" if self._why else read
+        return f"{how} read, as {self._needed:.0%} of their bytes are needed"
 
     @property
     def _needed(self) -> float:
@@ -161,6 +167,21 @@ class Choice:
         with self._lock:
             self._needed_bytes += needed_bytes
             self._object_bytes += object_bytes
+
+    def merge(self) -> None:
+        """Note that a part is read because its columns lie in several objects.
+
+        Raises
+        ------
+        InvalidRequest
+            If the caller insists on pushing down.
+        """
+        if self.forced and self._can_push:
+            raise InvalidRequest(
+                "execution is 'pushdown', but columns of several column sets are asked for, which lie in "
+                "several objects; use 'auto', or ask for columns of one set"
+            )
+        self._merges = self._merges or self._can_push
 
     def fail(self, error: StoreError) -> None:
         """Read from now on, because pushing down failed.

@@ -104,9 +104,8 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         If a run could not begin either.
     """
     parts = [part for part in plan.partitions if part.events]
-    for layout_id in {part.object.layout_id for part in parts}:
-        assert layout_id is not None
-        plan.program(layout_id)
+    for layout_ids in {part.layout_ids for part in parts}:
+        plan.program(*layout_ids)
     choice = Choice(plan, store, execution)
     _try_to_push(choice, plan, store, parts)
     sizes: Mapping[str, int] | None
@@ -116,7 +115,9 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         choice.deny(error)
         _try_to_push(choice, plan, store, parts)
         sizes = None
-    object_bytes = sum(part.object.bytes for part in parts)
+    object_bytes = sum(part.nbytes for part in parts)
+    if any(part.sets for part in parts):
+        choice.merge()
     if sizes and not choice.pushdown and store.local_path(parts[0].object.name) is None:
         choice.need(sum(sizes.values()), object_bytes)
     for_cut = set(plan.only([]).reads)
@@ -126,24 +127,24 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         events=plan.events,
         partitions=len(parts),
         files=len({(part.file.uuid, part.file.path) for part in parts}),
-        layouts=len({part.object.layout_id for part in parts}),
+        layouts=len({part.layout_ids for part in parts}),
         columns=tuple(output.name for output in plan.outputs),
         terms=tuple(plan.terms),
         cut_bytes={} if sizes is None else {n: sizes[n] for n in plan.reads if n in for_cut},
         output_bytes={} if sizes is None else {n: sizes[n] for n in plan.reads if n not in for_cut},
         object_bytes=object_bytes,
-        place=_place(choice, store),
+        place=_place(choice, store, bool(parts) and all(part.sets for part in parts)),
         bytes_known=sizes is not None,
     )
 
 
 def _try_to_push(choice: Choice, plan: Plan, store: ObjectStore, parts: Sequence[Partition]) -> None:
     """If a run begins by pushing down, try that with a scan for no event; it looks into an object."""
-    if not (choice.pushdown and parts):
+    alone = [part for part in parts if not part.sets]
+    if not (choice.pushdown and alone):
         return
-    info = parts[0].object
-    assert info.layout_id is not None
-    request = scan_request(plan, info.layout_id, parts[0], events_max=0)
+    info = alone[0].object
+    request = scan_request(plan, info.layout_id, alone[0], events_max=0)
     try:
         store.execute(info.name, "scan", request, REPLY_BYTES_MAX)
     except StoreError as error:
@@ -154,12 +155,10 @@ def _stored_bytes(plan: Plan, store: ObjectStore, parts: Sequence[Partition]) ->
     """Return the stored bytes of each column that the plan reads."""
     sizes: Counter[str] = Counter()
     for part in parts:
-        info = part.object
-        assert info.layout_id is not None
-        hints = plan.hints(info.layout_id)
-        place = (info.directory_start, info.directory_bytes)
-        found = column_bytes(store, info.name, *place, list(hints.values()))
-        sizes.update(dict(zip(hints, found, strict=True)))
+        for info, hints in plan.places(part):
+            place = (info.directory_start, info.directory_bytes)
+            found = column_bytes(store, info.name, *place, list(hints.values()))
+            sizes.update(dict(zip(hints, found, strict=True)))
     return sizes
 
 
@@ -192,8 +191,8 @@ def column_bytes(
     return [int(np.frombuffer(r, "<u4")[_STORED_BYTES_AT // 4 :: _ENTRY_BYTES // 4].sum()) for r in rows]
 
 
-def _place(choice: Choice, store: ObjectStore) -> str:
-    where = f"inside {store.url}" if choice.pushdown else f"in this process, on {store.url}"
+def _place(choice: Choice, store: ObjectStore, merges: bool) -> str:
+    where = f"inside {store.url}" if choice.pushdown and not merges else f"in this process, on {store.url}"
     return f"{where} ({choice.reason})" if choice.reason else where
 
 

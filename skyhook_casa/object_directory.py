@@ -7,6 +7,7 @@ For describe, verify and tests; queries use the engine's own reader. The bytes a
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -133,9 +134,100 @@ class Directory:
         )
 
 
+@dataclass(frozen=True)
+class SomeRows:
+    """Rows of a directory, each with its checksum checked."""
+
+    codec: str
+    chunk_events: tuple[int, ...]
+    rows: tuple[bytes, ...]
+    """Head and entries of each row that was asked for, without the checksum."""
+
+
 def row_bytes(chunks: int) -> int:
     """Return the size of one column's row for an object of `chunks` chunks."""
     return ROW_HEAD.itemsize + CHUNK_ENTRY.itemsize * chunks + 8
+
+
+def read_rows(
+    read: Callable[[Sequence[tuple[int, int]]], Sequence[Any]],
+    directory_start: int,
+    directory_bytes: int,
+    indices: Sequence[int],
+) -> SomeRows:
+    """Return some rows of a directory; nothing else of it is read but header and chunk table.
+
+    Parameters
+    ----------
+    read : callable
+        Given [start, stop) ranges of the object, returns their bytes.
+
+    Raises
+    ------
+    CorruptObject
+        If what is read contradicts its checksums, or the directory's place.
+    """
+    stop = directory_start + directory_bytes
+    (raw,) = read([(directory_start, min(directory_start + HEADER.itemsize, stop))])
+    if len(raw) < HEADER.itemsize or bytes(raw[:8]) != DIRECTORY_MAGIC:
+        raise CorruptObject(f"there is no directory at byte {directory_start}")
+    header = _checked_header(memoryview(raw), directory_start)
+    columns, chunks = int(header["columns"]), int(header["chunks"])
+    size, table_bytes = row_bytes(chunks), -(-4 * chunks // 8) * 8
+    table_at = directory_start + HEADER.itemsize
+    first = table_at + table_bytes + 8 + 8 * columns + 8
+    if first + columns * size > stop or max(indices, default=0) >= columns:
+        raise CorruptObject("the directory contradicts itself")
+    wanted = [(first + index * size, first + (index + 1) * size) for index in indices]
+    table, *rows = read([(table_at, table_at + table_bytes + 8), *wanted])
+    events = np.frombuffer(_sealed(memoryview(table), 0, table_bytes, "chunk table"), "<u4", chunks)
+    return SomeRows(
+        _codec(header),
+        tuple(events.tolist()),
+        tuple(_sealed(memoryview(row), 0, size - 8, "row of a column") for row in rows),
+    )
+
+
+def encode_directory(
+    start: int, codec: str, chunk_events: Sequence[int], names: Sequence[str], rows: Sequence[bytes]
+) -> bytes:
+    """Return a whole directory that begins at byte `start` of its object.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Physical names of the columns.
+    rows : sequence of bytes
+        Head and entries of each column's row, without the checksum.
+    """
+    spelled = b"".join(len(raw).to_bytes(2, "little") + raw for raw in (name.encode() for name in names))
+    spelled += bytes(-len(spelled) % 8)
+    header = np.zeros((), HEADER)
+    header["magic"] = DIRECTORY_MAGIC
+    header["version"] = FORMAT_VERSION
+    header["columns"] = len(names)
+    header["chunks"] = len(chunk_events)
+    header["row_bytes"] = row_bytes(len(chunk_events))
+    header["events"] = sum(chunk_events)
+    header["directory_start"] = start
+    header["names_bytes"] = len(spelled)
+    header["codec"] = CODECS[codec]
+    table = np.array(chunk_events, "<u4").tobytes()
+    hashes = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], "<u8")
+    parts = [
+        _seal(header.tobytes()[:-8]),
+        _seal(table + bytes(-len(table) % 8)),
+        _seal(hashes.tobytes()),
+        *map(_seal, rows),
+        _seal(spelled),
+    ]
+    trailer = np.zeros((), TRAILER)
+    trailer["directory_start"] = start
+    trailer["directory_bytes"] = sum(map(len, parts)) + TRAILER.itemsize
+    trailer["version"] = FORMAT_VERSION
+    trailer["checksum"] = xxhash.xxh3_64_intdigest(trailer.tobytes()[:16])
+    trailer["magic"] = TRAILER_MAGIC
+    return b"".join([*parts, trailer.tobytes()])
 
 
 def read_directory(data: Any) -> Directory:
@@ -189,9 +281,13 @@ def parse_directory(data: Any, directory_start: int) -> Directory:
             view, rows_at + number * row_bytes(chunks), row_bytes(chunks) - 8, f"row of column {name!r}"
         )
         parsed.append(_row(raw, number, name, hashes, chunk_events, directory_start, parsed))
-    codec = {code: name for name, code in CODECS.items()}[int(header["codec"])]
     return Directory(
-        directory_start, len(view), int(header["events"]), codec, tuple(chunk_events.tolist()), tuple(parsed)
+        directory_start,
+        len(view),
+        int(header["events"]),
+        _codec(header),
+        tuple(chunk_events.tolist()),
+        tuple(parsed),
     )
 
 
@@ -209,13 +305,23 @@ def read_chunk(data: Any, directory: Directory, name: str, chunk: int) -> Array:
     entry = column.chunks[chunk]
     start, size = int(entry["offset"]), int(entry["stored_bytes"])
     stored = memoryview(data).cast("B")[start : start + size]
-    what = f"column {name!r}, chunk {chunk}"
-    _expect(xxhash.xxh3_64_intdigest(stored), int(entry["checksum"]), f"checksum of {what}")
-    raw = _plain(stored, directory.codec, int(entry["raw_bytes"]), what)
+    raw = decode_buffer(stored, entry, directory.codec, f"column {name!r}, chunk {chunk}")
     if column.dtype == "bool":
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=int(entry["values"]), bitorder="little")
         return bits.view(np.bool_)
     return np.frombuffer(raw, numpy_dtype(column.dtype))
+
+
+def decode_buffer(stored: Any, entry: Array, codec: str, what: str) -> Any:
+    """Return the uncompressed bytes of a stored buffer, given its `CHUNK_ENTRY`.
+
+    Raises
+    ------
+    CorruptObject
+        If they contradict the entry; the message begins with `what`.
+    """
+    _expect(xxhash.xxh3_64_intdigest(stored), int(entry["checksum"]), f"checksum of {what}")
+    return _plain(memoryview(stored), codec, int(entry["raw_bytes"]), what)
 
 
 def _find(view: memoryview) -> tuple[int, int]:
@@ -251,13 +357,23 @@ def _trailer(view: memoryview, start: int | None) -> Array:
 def _header(view: memoryview, start: int) -> tuple[Array, int]:
     if len(view) < HEADER.itemsize + TRAILER.itemsize or bytes(view[:8]) != DIRECTORY_MAGIC:
         raise CorruptObject("the directory does not begin with its mark")
-    header = np.frombuffer(_sealed(view, 0, HEADER.itemsize - 8, "directory header") + bytes(8), HEADER)[0]
+    return _checked_header(view, start), HEADER.itemsize
+
+
+def _checked_header(view: memoryview, start: int) -> Array:
+    header: Array = np.frombuffer(
+        _sealed(view, 0, HEADER.itemsize - 8, "directory header") + bytes(8), HEADER
+    )[0]
     _expect(int(header["version"]), FORMAT_VERSION, "format version")
     _expect(int(header["directory_start"]), start, "start of the directory")
     _expect(int(header["row_bytes"]), row_bytes(int(header["chunks"])), "size of a row")
     if int(header["codec"]) not in CODECS.values():
         raise CorruptObject(f"the directory names codec {int(header['codec'])}; 0, 1 and 2 are known")
-    return header, HEADER.itemsize
+    return header
+
+
+def _codec(header: Array) -> str:
+    return {code: name for name, code in CODECS.items()}[int(header["codec"])]
 
 
 def _row(
@@ -307,6 +423,11 @@ def _names(raw: bytes, columns: int) -> list[str]:
         names.append(text.decode("utf-8", "replace"))
         at += 2 + size
     return names
+
+
+def _seal(data: bytes) -> bytes:
+    """Return `data` followed by its checksum."""
+    return data + xxhash.xxh3_64_intdigest(data).to_bytes(8, "little")
 
 
 def _sealed(view: memoryview, at: int, size: int, what: str) -> bytes:

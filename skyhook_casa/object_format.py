@@ -29,16 +29,14 @@ from .errors import InvalidRequest, ResourceExhausted
 from .object_directory import (
     CHUNK_ENTRY,
     CODECS,
-    DIRECTORY_MAGIC,
     FLAG_HAS_NAN,
     FLAG_RANGE,
-    FORMAT_VERSION,
     HEADER,
     ROW_HEAD,
     TRAILER,
-    TRAILER_MAGIC,
     Directory,
     DirectoryColumn,
+    encode_directory,
     read_chunk,
     read_directory,
     row_bytes,
@@ -246,36 +244,8 @@ class ObjectWriter:
         entries["checksum"] = [checksum(view[at : at + size]) for at, size in mine.tolist()]
 
     def _directory(self, start: int) -> bytes:
-        columns, chunks = len(self._columns), len(self._chunks)
-        names = b"".join(
-            len(raw).to_bytes(2, "little") + raw for raw in (c.name.encode() for c in self._columns)
-        )
-        names += bytes(-len(names) % 8)
-        header = np.zeros((), HEADER)
-        header["magic"] = DIRECTORY_MAGIC
-        header["version"] = FORMAT_VERSION
-        header["columns"] = columns
-        header["chunks"] = chunks
-        header["row_bytes"] = row_bytes(chunks)
-        header["events"] = sum(self._chunk_events)
-        header["directory_start"] = start
-        header["names_bytes"] = len(names)
-        header["codec"] = CODECS[self._codec]
-        table = np.array(self._chunk_events, "<u4").tobytes()
-        parts = [
-            _sealed(header.tobytes()[:-8]),
-            _sealed(table + bytes(-len(table) % 8)),
-            _sealed(self._hashes.tobytes()),
-            *self._rows(),
-            _sealed(names),
-        ]
-        trailer = np.zeros((), TRAILER)
-        trailer["directory_start"] = start
-        trailer["directory_bytes"] = sum(map(len, parts)) + TRAILER.itemsize
-        trailer["version"] = FORMAT_VERSION
-        trailer["checksum"] = xxhash.xxh3_64_intdigest(trailer.tobytes()[:16])
-        trailer["magic"] = TRAILER_MAGIC
-        return b"".join([*parts, trailer.tobytes()])
+        names = [column.name for column in self._columns]
+        return encode_directory(start, self._codec, self._chunk_events, names, self._rows())
 
     def _rows(self) -> list[bytes]:
         columns = self._columns
@@ -287,7 +257,7 @@ class ObjectWriter:
         heads["offsets_index"] = [column.offsets_index for column in columns]
         heads["index"] = np.arange(len(columns))
         heads["values"] = entries["values"].sum(axis=1, dtype=np.uint64)
-        return [_sealed(head.tobytes() + row.tobytes()) for head, row in zip(heads, entries, strict=True)]
+        return [head.tobytes() + row.tobytes() for head, row in zip(heads, entries, strict=True)]
 
 
 def _compression(codec: str) -> pa.Codec | None:
@@ -296,11 +266,6 @@ def _compression(codec: str) -> pa.Codec | None:
 
 def _padded(size: int) -> int:
     return -(-size // 8) * 8
-
-
-def _sealed(data: bytes) -> bytes:
-    """Return `data` followed by its checksum."""
-    return data + xxhash.xxh3_64_intdigest(data).to_bytes(8, "little")
 
 
 def _name_hashes(columns: list[PhysicalColumn]) -> Array:

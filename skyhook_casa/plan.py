@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 
-from .catalog import Catalog, DatasetVersion, Partition
+from .catalog import Catalog, DatasetVersion, ObjectInfo, Partition
 from .compile_query import Absent, Output, check_thinning, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
 from .expression import mentioned_names
+from .merged_object import MergedColumn
 from .program import StoredColumn
 from .query import Fill, Query
 from .resolve import DatasetNames, resolve_columns
-from .schema import OFFSETS_SUFFIX, Column
+from .schema import OFFSETS_SUFFIX, Column, offsets_column
 from .work import Work
 
 FILES_NAMED_MAX: Final = 3
@@ -46,8 +47,8 @@ class Plan:
         self._targets: Sequence[Column | str] = resolve_columns(self._names, query)
         check_thinning(self._names, query)
         self._compiled = compile_query(self._names, query, self._targets)
-        self._programs: dict[int, bytes] = {}
-        self._hints: dict[int, dict[str, int]] = {}
+        self._parts: list[Partition] | None = None
+        self._forget()
         self._check_fill()
 
     @property
@@ -70,10 +71,12 @@ class Plan:
         """The physical columns that may be read: those of the cut first, then the others."""
         return [column.name for column in self._compiled.builder.columns]
 
-    @cached_property
+    @property
     def partitions(self) -> Sequence[Partition]:
-        """The parts of the dataset that are asked, in its order."""
-        return self._catalog.partitions(self.version, *(self.query.partitions or ()))
+        """The parts of the dataset that are asked, in its order, each with the objects that are needed."""
+        if self._parts is None:
+            self._parts = [self._narrow(part) for part in self._whole_parts]
+        return self._parts
 
     @property
     def events(self) -> int:
@@ -88,8 +91,7 @@ class Plan:
         other.__dict__.update(self.__dict__)
         other._targets = [t for t in self._targets if (t if isinstance(t, str) else t.name) in outputs]
         other._compiled = compile_query(self._names, self.query, other._targets)
-        other._programs = {}
-        other._hints = {}
+        other._forget()
         return other
 
     def asking(self, query: Query) -> Plan:
@@ -102,31 +104,33 @@ class Plan:
 
     def work(self, execution: str = "auto", rows: bool = False, histograms: bytes = b"") -> Work:
         """Return what is computed on every partition. Raises as `program` does."""
-        layouts = {part.object.layout_id for part in self.partitions if part.events}
-        programs = {layout_id: self.program(layout_id) for layout_id in sorted(layouts)}
-        version, terms = self.version, tuple(self.terms)
+        layouts = sorted({part.layout_ids for part in self.partitions if part.events})
         return Work(
-            version.dataset,
-            version.number,
+            self.version.dataset,
+            self.version.number,
             self.outputs,
-            terms,
+            tuple(self.terms),
             self.thins,
-            programs,
+            {one: self.program(*one) for one in layouts},
+            {one: self.columns(*one) for one in layouts if len(one) > 1},
             execution,
             rows,
             histograms,
         )
 
-    def program(self, layout_id: int) -> bytes:
-        """Return the engine's program for objects of this layout.
+    def program(self, *layout_ids: int) -> bytes:
+        """Return the engine's program for objects of this layout; for several, merged into one.
 
         Raises
         ------
         MissingColumn
             If the objects lack a column that the query needs and gives no fill value for.
         """
-        if layout_id not in self._programs:
-            hints = self.hints(layout_id)
+        if layout_ids not in self._programs:
+            if len(layout_ids) == 1:
+                hints = self.hints(layout_ids[0])
+            else:
+                hints = {column.name: number for number, column in enumerate(self.columns(*layout_ids))}
             absent = [name for name in self.reads if name not in hints]
             if absent:
                 compiled = compile_query(self._names, self.query, self._targets, self._absent(absent, hints))
@@ -134,14 +138,75 @@ class Plan:
                 compiled = self._compiled
                 builder = compiled.builder
                 builder.columns[:] = [StoredColumn(c.name, c.dtype, hints[c.name]) for c in builder.columns]
-            self._programs[layout_id] = compiled.encode()
-        return self._programs[layout_id]
+            self._programs[layout_ids] = compiled.encode()
+        return self._programs[layout_ids]
 
     def hints(self, layout_id: int) -> dict[str, int]:
         """Return the directory index of each column read that objects of this layout have."""
         if layout_id not in self._hints:
             self._hints[layout_id] = self._catalog.layout_index(layout_id, self.reads)
         return self._hints[layout_id]
+
+    def columns(self, *layout_ids: int) -> tuple[MergedColumn, ...]:
+        """Return what is taken from each of a partition's objects with these layouts, newest last.
+
+        Offsets come first: those of the first object that has them, as they are equal in all. Any other
+        column is taken from the newest object that has it.
+        """
+        there = [self.hints(layout_id) for layout_id in layout_ids]
+        lists = [n for n in self.reads if n.endswith(OFFSETS_SUFFIX) and any(n in one for one in there)]
+        numbers = {name: number for number, name in enumerate(lists)}
+        found = []
+        for name in lists:
+            first = next(number for number, one in enumerate(there) if name in one)
+            found.append(MergedColumn(name, first, there[first][name]))
+        for name in self.reads:
+            which = _newest(there, name)
+            if which is not None and name not in numbers:
+                column = self._names.column(name)
+                home = None if column is None or column.list is None else offsets_column(column.list)
+                found.append(MergedColumn(name, which, there[which][name], numbers.get(home or "")))
+        return tuple(found)
+
+    def places(self, part: Partition) -> list[tuple[ObjectInfo, dict[str, int]]]:
+        """Return the columns that are read of a part: of each object the directory index of its own."""
+        if not part.sets:
+            return [(part.object, self.hints(part.object.layout_id))]
+        places: list[tuple[ObjectInfo, dict[str, int]]] = [(one, {}) for one in (part.object, *part.sets)]
+        for column in self.columns(*part.layout_ids):
+            places[column.object][1][column.name] = column.index
+        return places
+
+    def _forget(self) -> None:
+        """Begin anew with what depends on the columns that are read."""
+        self._programs: dict[tuple[int, ...], bytes] = {}
+        self._hints: dict[int, dict[str, int]] = {}
+        self._needed: dict[tuple[int, ...], list[int]] = {}
+        self._parts = None
+
+    @cached_property
+    def _whole_parts(self) -> Sequence[Partition]:
+        return self._catalog.partitions(self.version, *(self.query.partitions or ()))
+
+    def _narrow(self, part: Partition) -> Partition:
+        """Return a part with those of its objects that hold what is read."""
+        if not part.sets:
+            return part
+        layouts = part.layout_ids
+        if layouts not in self._needed:
+            self._needed[layouts] = self._needed_of([self.hints(layout_id) for layout_id in layouts])
+        objects = [(part.object, *part.sets)[number] for number in self._needed[layouts]]
+        return part._replace(object=objects[0], sets=tuple(objects[1:]))
+
+    def _needed_of(self, there: list[dict[str, int]]) -> list[int]:
+        """Return the numbers of the objects that are needed: as few as can be, one at least."""
+        values = [name for name in self.reads if not name.endswith(OFFSETS_SUFFIX)]
+        needed = {which for name in values if (which := _newest(there, name)) is not None}
+        for name in self.reads:
+            holders = [number for number, one in enumerate(there) if name in one]
+            if name.endswith(OFFSETS_SUFFIX) and holders and not needed & set(holders):
+                needed.add(holders[0])
+        return sorted(needed) or [0]
 
     def _absent(self, physical: list[str], hints: dict[str, int]) -> Absent:
         """Return what to read instead of absent columns."""
@@ -201,7 +266,7 @@ class Plan:
                 raise NotFound(
                     f"fill names {name!r}, which is no column of the dataset{did_you_mean(name, known)}"
                 )
-            _check_value(column, value)
+            check_value(column, value)
 
 
 def plan(catalog: Catalog, query: Query) -> Plan:
@@ -217,6 +282,11 @@ def plan(catalog: Catalog, query: Query) -> Plan:
     return Plan(catalog, query)
 
 
+def _newest(there: Sequence[Mapping[str, int]], name: str) -> int | None:
+    """Return the number of the last object that has a column."""
+    return next((number for number in reversed(range(len(there))) if name in there[number]), None)
+
+
 def _plain_names(query: Query) -> set[str]:
     """Return the names that the query may refer to, so that one look-up fetches them."""
     names = {name.replace(".", "_", 1) for name in query.columns or ()}
@@ -225,7 +295,7 @@ def _plain_names(query: Query) -> set[str]:
     return names
 
 
-def _check_value(column: Column, value: Fill) -> None:
+def check_value(column: Column, value: Fill) -> None:
     """Refuse a fill value that the column's type cannot hold."""
     if column.counts is not None and value != 0:
         raise InvalidRequest(f"fill[{column.name!r}] is {value!r}; a list that is not there has length 0")

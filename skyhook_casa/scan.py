@@ -82,8 +82,8 @@ class Scan:
         self.report.partitions_planned = len(self._parts)
         self.report.cutflow = [(text, 0) for text in plan.terms]
         self.report.seconds = {"total": 0.0, "read": 0.0, "compute": 0.0}
-        for layout_id in {part.object.layout_id for part in self._parts}:
-            plan.program(layout_id)  # compiled before threads start, so that errors come early
+        for layout_ids in {part.layout_ids for part in self._parts}:
+            plan.program(*layout_ids)  # compiled before threads start, so that errors come early
 
     def collect(self) -> Batch:
         """Return the whole answer.
@@ -274,7 +274,7 @@ class Scan:
         self._add(result)
         self.report.seconds["total"] = time.perf_counter() - self._start_s
         self.report.reason = self._choice.reason
-        self.report.bytes_skipped = sum(part.object.bytes for part in self._parts) - self.report.bytes_read
+        self.report.bytes_skipped = sum(part.nbytes for part in self._parts) - self.report.bytes_read
         limited = self.plan.query.limit is not None and self.report.events_out >= self.plan.query.limit
         if self.report.partitions_done != self.report.partitions_planned and not limited:
             done, planned = self.report.partitions_done, self.report.partitions_planned

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, Final
 
 from .batch import Array, Batch
@@ -16,6 +16,7 @@ from .catalog import FileInfo, ObjectInfo, Partition
 from .compile_query import Output
 from .errors import QueryCancelled
 from .execution import Choice
+from .merged_object import MergedColumn
 from .protocol.held import Position
 from .report import Report
 from .stores import ObjectStore
@@ -48,6 +49,7 @@ class Split:
             **{name: getattr(self.work, name) for name in _WORK_ALIKE},
             "outputs": [asdict(output) for output in self.work.outputs],
             "layouts": list(self.work.programs),
+            "merged": [(key, [astuple(one) for one in found]) for key, found in self.work.merged.items()],
         }
         head = {
             **{name: getattr(self, name) for name in _SPLIT_ALIKE},
@@ -72,7 +74,10 @@ class Split:
         return cls(
             work=Work(
                 outputs=tuple(Output(**one) for one in work["outputs"]),
-                programs=dict(zip(work["layouts"], blobs, strict=False)),
+                programs=dict(zip(map(tuple, work["layouts"]), blobs, strict=False)),
+                merged={
+                    tuple(key): tuple(MergedColumn(*one) for one in found) for key, found in work["merged"]
+                },
                 histograms=blobs[-1],
                 **{name: _tuples(work[name]) for name in _WORK_ALIKE},
             ),
@@ -91,8 +96,9 @@ def _tuples(value: Any) -> Any:
 
 
 def _partition(fields: list[Any]) -> Partition:
-    index, first_event, events, info, file, start, stop = fields
-    return Partition(index, first_event, events, ObjectInfo(*info), FileInfo(*file), start, stop)
+    index, first_event, events, info, file, start, stop, sets = fields
+    more = tuple(ObjectInfo(*one) for one in sets)
+    return Partition(index, first_event, events, ObjectInfo(*info), FileInfo(*file), start, stop, more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,10 +141,12 @@ def _expected(catalog: Catalog, version: DatasetVersion) -> Iterator[_Expected]:
     """Yield each object of the version once."""
     seen: set[str] = set()
     for part in catalog.partitions(version):
-        if part.object.name not in seen:
-            seen.add(part.object.name)
-            place = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
-            yield _Expected(part.object, part.events, f"partition {part.index} ({place})")
+        entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
+        place = f"partition {part.index} ({entries})"
+        for layer, info in enumerate((part.object, *part.sets)):
+            if info.name not in seen:
+                seen.add(info.name)
+                yield _Expected(info, part.events, f"column set {layer} of {place}" if layer else place)
     for tree in catalog.trees(version):
         if tree.object.name not in seen:
             seen.add(tree.object.name)

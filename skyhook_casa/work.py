@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .compile_query import Output
+from .merged_object import MergedColumn
 
 
 class Computation(Protocol):
@@ -24,8 +25,11 @@ class Computation(Protocol):
     def thins(self) -> bool:
         """Whether elements of collections are thinned."""
 
-    def program(self, layout_id: int) -> bytes:
-        """Return the engine's program for objects of this layout."""
+    def program(self, *layout_ids: int) -> bytes:
+        """Return the engine's program for objects of this layout; for several, merged into one."""
+
+    def columns(self, *layout_ids: int) -> Sequence[MergedColumn]:
+        """Return what a merged object of several, with these layouts, holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,20 @@ class Work:
     terms: tuple[str, ...]
     thins: bool
     """Whether elements of collections are thinned."""
-    programs: Mapping[int, bytes]
-    """The engine's program for each layout of the objects."""
+    programs: Mapping[tuple[int, ...], bytes]
+    """The engine's program for the layouts of the objects of each partition."""
+    merged: Mapping[tuple[int, ...], tuple[MergedColumn, ...]] = field(default_factory=dict)
+    """Where partitions need several objects: what is taken from each."""
     execution: str = "auto"
     rows: bool = False
     """Whether to deliver the number of each event too."""
     histograms: bytes = b""
     """Histograms to fill instead of delivering values."""
 
-    def program(self, layout_id: int) -> bytes:
-        """Return the engine's program for objects of this layout."""
-        return self.programs[layout_id]
+    def program(self, *layout_ids: int) -> bytes:
+        """See `Computation.program`."""
+        return self.programs[layout_ids]
+
+    def columns(self, *layout_ids: int) -> Sequence[MergedColumn]:
+        """See `Computation.columns`."""
+        return self.merged[layout_ids]

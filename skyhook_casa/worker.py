@@ -10,6 +10,7 @@ from . import _engine
 from .catalog import Partition
 from .errors import AccessDenied, RequestLost, SkyhookError, StoreError
 from .execution import Choice
+from .merged_object import MergedObject
 from .schema import DTYPE_CODE
 from .stores import ByteRange, ObjectStore
 from .work import Computation
@@ -30,6 +31,8 @@ WIRE_VERSION: Final = 1
 ANSWER_HEADER_BYTES: Final = 128
 """Bytes of an answer of the object class besides events."""
 _REQUEST = struct.Struct("<8sIIQQqqqqIIII")
+_CHUNK_BITS: Final = 32
+"""A cursor is a chunk's number, and in so many lower bits an event in it."""
 
 
 class Worker:
@@ -42,13 +45,14 @@ class Worker:
         self._store = store
         self._choice = choice
         self._histograms = histograms
-        self._scans: dict[int | None, _engine.Scan] = {}
+        self._scans: dict[tuple[int, ...], _engine.Scan] = {}
         self.bytes_moved = 0
         """Bytes that came from the store since this was last set to 0."""
         self.pushed = False
         """Whether the last piece ran inside the storage."""
         self._lost: int | None = None
         self._reader: ObjectReader | None = None
+        self._merged: tuple[int, MergedObject, list[ObjectReader]] | None = None
 
     def run(
         self,
@@ -78,13 +82,18 @@ class Worker:
                     raise
                 return pushed
         except SkyhookError as error:
+            names = ", ".join(one.name for one in (part.object, *part.sets))
             entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
-            raise type(error)(f"object {part.object.name} ({entries}): {error}") from error
+            objects = "objects" if part.sets else "object"
+            raise type(error)(f"{objects} {names} ({entries}): {error}") from error
 
     def _try_to_push(
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
     ) -> int | None:
         """Return as `run` does; or None, with nothing added, if the piece is to be read."""
+        if part.sets:
+            self._choice.merge()
+            return None
         if part.index == self._lost:
             return None
         with self._choice.turn() as push:
@@ -103,7 +112,6 @@ class Worker:
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
     ) -> int:
         info = part.object
-        assert info.layout_id is not None
         answer_bytes = ANSWER_BYTES if bytes_max < 0 else min(bytes_max, ANSWER_BYTES)
         request = scan_request(
             self._plan,
@@ -128,11 +136,9 @@ class Worker:
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
     ) -> int:
         self.pushed = False
-        info = part.object
-        scan = self._scans.get(info.layout_id)
-        if scan is None:
-            assert info.layout_id is not None
-            scan = self._scans[info.layout_id] = _engine.Scan(self._plan.program(info.layout_id))
+        if part.sets:
+            return self._read_merged(part, result, cursor, events_max, bytes_max)
+        info, scan = part.object, self._scan(part)
         place = (info.directory_start, info.directory_bytes, result, part.first_event)
         path = self._store.local_path(info.name)
         before, nbytes = result.report(), result.nbytes
@@ -151,6 +157,52 @@ class Worker:
             if reader.from_start:
                 self._choice.need(reader.needed_bytes, info.bytes)
         return cursor
+
+    def _read_merged(
+        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
+    ) -> int:
+        """Read columns of several objects as those of one."""
+        merged, readers = self._merged_of(part, cursor)
+        chunk = cursor >> _CHUNK_BITS
+        number = max(n for n, one in enumerate(merged.sections) if one.first_chunk <= chunk)
+        section, shift = merged.sections[number], merged.sections[number].first_chunk << _CHUNK_BITS
+        cursor = self._scan(part).run_ranges(
+            section.reader(readers),
+            section.directory_start,
+            len(section.directory),
+            result,
+            part.first_event + section.first_event,
+            cursor - shift,
+            events_max,
+            bytes_max,
+            LOOKAHEAD_BYTES,
+        )
+        for reader in readers:
+            self.bytes_moved += reader.nbytes
+            reader.nbytes = 0
+        if cursor >= 0:
+            return cursor + shift
+        if number + 1 < len(merged.sections):
+            return merged.sections[number + 1].first_chunk << _CHUNK_BITS
+        self._merged = None
+        return cursor
+
+    def _merged_of(self, part: Partition, cursor: int) -> tuple[MergedObject, list[ObjectReader]]:
+        """Return the columns that a part's objects hold together: the same for all pieces of the part."""
+        if self._merged is None or cursor == 0 or self._merged[0] != part.index:
+            objects = (part.object, *part.sets)
+            readers = [ObjectReader(self._store, one.name) for one in objects]
+            places = [(one.name, one.directory_start, one.directory_bytes) for one in objects]
+            merged = MergedObject(self._plan.columns(*part.layout_ids), readers, places)
+            self._merged = part.index, merged, readers
+        return self._merged[1:]
+
+    def _scan(self, part: Partition) -> _engine.Scan:
+        """Return the engine for a part."""
+        layouts = part.layout_ids
+        if layouts not in self._scans:
+            self._scans[layouts] = _engine.Scan(self._plan.program(*layouts))
+        return self._scans[layouts]
 
     def _reader_of(self, part: Partition, cursor: int) -> ObjectReader:
         """Return what reads a part's object: the same for all pieces of the part."""

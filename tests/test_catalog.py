@@ -805,7 +805,7 @@ class TestCost:
         version = catalog.version("dy")
         catalog.columns_named(version, ["MET_pt", "Muon_pt", "nMuon"])
         catalog.partitions(version)
-        assert len(seen) == 4
+        assert len(seen) == 5
 
     def test_look_ups_use_indices(self, tmp_path: Path) -> None:
         catalog = Catalog(tmp_path / "catalog.sqlite")

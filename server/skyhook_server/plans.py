@@ -30,7 +30,7 @@ class Prepared:
     @cached_property
     def object_bytes(self) -> int:
         """Bytes of the objects that hold them."""
-        return sum(part.object.bytes for part in self.parts)
+        return sum(part.nbytes for part in self.parts)
 
     @cached_property
     def _work(self) -> Work:
@@ -89,7 +89,7 @@ def answer_key(
     """Return what is equal for equal answers of this release."""
     head = f"{__version__} {version_id} {limit} {partitions} {work.rows} {work.outputs} {work.terms}"
     digest = hashlib.sha256(head.encode())
-    for layout_id, program in work.programs.items():
-        digest.update(f"{layout_id} {len(program)}".encode() + program)
+    for layout_ids, program in work.programs.items():
+        digest.update(f"{layout_ids} {len(program)}".encode() + program)
     digest.update(work.histograms)
     return digest.digest()

@@ -12,6 +12,7 @@ from .database import open_database
 from .jobs import Jobs
 from .service_jobs import ServiceJobs
 from .types import (
+    ColumnSet,
     DatasetInfo,
     DatasetVersion,
     FileInfo,
@@ -27,6 +28,7 @@ from .writing import Writing
 
 __all__ = [
     "Catalog",
+    "ColumnSet",
     "DatasetInfo",
     "DatasetVersion",
     "FileInfo",

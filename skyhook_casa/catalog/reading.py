@@ -19,7 +19,7 @@ from ..schema import Column, ListInfo, Schema, offsets_column
 from . import statements as s
 from . import tables as t
 from .database import Database
-from .types import DatasetInfo, DatasetVersion, FileInfo, MetaTree, ObjectInfo, Partition
+from .types import ColumnSet, DatasetInfo, DatasetVersion, FileInfo, MetaTree, ObjectInfo, Partition
 
 IN_MAX: Final = 1000
 """Most values of one SQL `IN (…)`."""
@@ -121,12 +121,30 @@ class Reading:
         with self._database.read() as connection:
             files = {row[0]: FileInfo(*row[1:]) for row in connection.execute(s.version_files, key)}
             rows = connection.execute(s.version_partitions, {**key, "first": first, "stop": stop}).all()
+            sets: dict[int, tuple[ObjectInfo, ...]] = {}
+            for index, *stored in connection.execute(s.version_sets, {**key, "first": first, "stop": stop}):
+                sets[index] = (*sets.get(index, ()), ObjectInfo(*stored))
         if len(rows) != stop - first:
             raise NotFound(f"version {version.number} of dataset {version.dataset!r} was dropped")
         return [
-            Partition(index, first, events, ObjectInfo(*stored), files[file_id], start, stop)
+            Partition(
+                index, first, events, ObjectInfo(*stored), files[file_id], start, stop, sets.get(index, ())
+            )
             for index, first, events, start, stop, file_id, *stored in rows
         ]
+
+    def column_sets(self, version: DatasetVersion) -> list[ColumnSet]:
+        """Return the columns of `version` that lie beside its base objects, in the order they came."""
+        with self._database.read() as connection:
+            rows = connection.execute(s.set_layouts, {"version_id": version.id}).all()
+            return [
+                ColumnSet(
+                    tuple(row[0] for row in connection.execute(s.whole_layout, {"layout_id": layout_id})),
+                    count,
+                    int(nbytes),
+                )
+                for layout_id, count, nbytes in rows
+            ]
 
     def partition_events(self, version: DatasetVersion) -> list[int]:
         """Return how many events each partition of `version` has, in its order. Raises as `partitions`."""
@@ -182,10 +200,18 @@ class Reading:
             rows: list[Any] = []
             for some in chunks(sorted(set().union(*missing.values()))):
                 rows += connection.execute(s.files_of_layouts, {"version_id": version.id, "layout_ids": some})
-        return {
-            name: list(dict.fromkeys(FileInfo(*file) for *file, layout_id in rows if layout_id in layout_ids))
+            beside = _positions_having(connection, version, set(physical.values()))
+        lacking = {
+            name: list(
+                dict.fromkeys(
+                    FileInfo(*file)
+                    for *file, layout_id, position in rows
+                    if layout_id in layout_ids and position not in beside.get(physical[name], ())
+                )
+            )
             for name, layout_ids in missing.items()
         }
+        return {name: files for name, files in lacking.items() if files}
 
     def _no_version(self, dataset: str, number: int | None) -> NotFound:
         with self._database.read() as connection:
@@ -226,6 +252,22 @@ def chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 def _physical(column: Column | None, name: str) -> str:
     return offsets_column(column.counts) if column is not None and column.counts is not None else name
+
+
+def _positions_having(
+    connection: Connection, version: DatasetVersion, names: set[str]
+) -> dict[str, set[int]]:
+    """Return the partitions that have columns in a set beside their base object."""
+    having: dict[str, set[int]] = {}
+    key = {"version_id": version.id, "first": 0, "stop": version.partitions}
+    sets = [(row[0], row[-1]) for row in connection.execute(s.version_sets, key)]
+    for layout_ids in chunks(sorted({layout_id for _, layout_id in sets})):
+        for some in chunks(list(names)):
+            for name, layout_id in connection.execute(
+                s.layouts_having, {"layout_ids": layout_ids, "names": some}
+            ):
+                having.setdefault(name, set()).update(at for at, mine in sets if mine == layout_id)
+    return having
 
 
 def _missing(connection: Connection, version_id: int, physical: dict[str, str]) -> dict[str, set[int]]:

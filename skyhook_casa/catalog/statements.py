@@ -127,6 +127,24 @@ version_partitions = (
     )
     .order_by(t.version_partitions.c.position)
 )
+version_sets = (
+    select(t.version_sets.c.position, *object_fields)
+    .join(t.objects, t.objects.c.id == t.version_sets.c.object_id)
+    .where(
+        t.version_sets.c.version_id == bindparam("version_id"),
+        t.version_sets.c.position >= bindparam("first"),
+        t.version_sets.c.position < bindparam("stop"),
+    )
+    .order_by(t.version_sets.c.position, t.version_sets.c.layer)
+)
+set_layouts = (
+    select(t.objects.c.layout_id, sa.func.count(), sa.func.sum(t.objects.c.bytes))
+    .select_from(t.version_sets)
+    .join(t.objects, t.objects.c.id == t.version_sets.c.object_id)
+    .where(t.version_sets.c.version_id == bindparam("version_id"))
+    .group_by(t.objects.c.layout_id)
+    .order_by(sa.func.min(t.version_sets.c.layer), t.objects.c.layout_id)
+)
 version_partition_events = (
     select(t.partitions.c.events)
     .select_from(t.version_partitions)
@@ -135,8 +153,7 @@ version_partition_events = (
     .order_by(t.version_partitions.c.position)
 )
 files_of_layouts = (
-    select(*file_fields, t.objects.c.layout_id)
-    .distinct()
+    select(*file_fields, t.objects.c.layout_id, t.version_partitions.c.position)
     .select_from(t.version_partitions)
     .join(t.partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
     .join(t.objects, t.objects.c.id == t.partitions.c.object_id)

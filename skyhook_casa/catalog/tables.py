@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Of the tables below. A catalog of a newer one is refused, an older one is upgraded."""
 
 metadata = MetaData()
@@ -205,5 +205,42 @@ service_jobs = _entity(
     _time("updated"),
 )
 
-ADDED: Final = {2: (service_jobs,)}
+version_sets = _relation(
+    "version_sets",
+    _key("version_id"),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("layer", Integer, primary_key=True, autoincrement=False),
+    _number("object_id"),
+)
+
+definitions = _entity(
+    "definitions",
+    _number("dataset_id"),
+    _name(),
+    Column("text", Text, nullable=False),
+    _time("created"),
+    UniqueConstraint("dataset_id", "name"),
+)
+
+derived_sets = _entity(
+    "derived_sets",
+    _number("version_id"),
+    _name(),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("owner", String(64), nullable=False),
+    _time("lease_until"),
+    _time("updated"),
+    UniqueConstraint("version_id", "digest"),
+)
+
+derived_objects = _relation(
+    "derived_objects",
+    _key("set_id"),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _number("object_id"),
+)
+
+ADDED: Final = {2: (service_jobs,), 3: (version_sets, definitions, derived_sets, derived_objects)}
 """Tables that came with each version after the first: what an older catalog lacks."""

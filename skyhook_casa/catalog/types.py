@@ -46,6 +46,18 @@ class Partition(NamedTuple):
     """First entry of `file` that is in."""
     entry_stop: int
     """One past the last entry of `file` that is in."""
+    sets: tuple[ObjectInfo, ...] = ()
+    """Objects with more columns of the same events; a later one shadows what has its columns before."""
+
+    @property
+    def layout_ids(self) -> tuple[int, ...]:
+        """The layouts of its objects, the newest last."""
+        return (self.object.layout_id, *(one.layout_id for one in self.sets))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its objects."""
+        return self.object.bytes + sum(one.bytes for one in self.sets)
 
 
 class NewPartition(NamedTuple):
@@ -56,6 +68,16 @@ class NewPartition(NamedTuple):
     file: FileInfo
     entry_start: int
     entry_stop: int
+
+
+class ColumnSet(NamedTuple):
+    """Columns that a version has beside those of its base objects."""
+
+    columns: tuple[str, ...]
+    """Physical names: `Muon#` stands for the offsets of a list."""
+    partitions: int
+    """How many partitions have them."""
+    bytes: int
 
 
 class MetaTree(NamedTuple):
@@ -79,7 +101,7 @@ class DatasetVersion:
     events: int
     partitions: int
     bytes: int
-    """Bytes of the partitions' objects."""
+    """Bytes of the partitions' objects, column sets included."""
     created: datetime
     """In UTC."""
     note: str

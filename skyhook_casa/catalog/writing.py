@@ -29,7 +29,7 @@ PARTITIONS_MAX: Final = 1_000_000
 
 _of_version = {
     table: table.c.version_id == bindparam("id")
-    for table in (t.version_partitions, t.version_files, t.version_layouts, t.version_trees)
+    for table in (t.version_partitions, t.version_sets, t.version_files, t.version_layouts, t.version_trees)
 }
 
 
@@ -76,7 +76,8 @@ class Writing(Reading):
         schema : Schema
             The union over the files, in file order.
         partitions : sequence of NewPartition or Partition
-            In the order of their events; those of another version may be among them.
+            In the order of their events; those of another version may be among them, and keep their
+            column sets.
         files : sequence of FileInfo
             The files in their order, also those without events. Files of `partitions` and `trees`
             that are not named here follow.
@@ -106,6 +107,7 @@ class Writing(Reading):
             commit.begin(schema, append)
             commit.add_files([*files, *(one.file for one in partitions), *(one.file for one in trees)])
             commit.add_partitions(partitions)
+            commit.add_sets(partitions)
             commit.add_trees(trees)
             version = commit.finish(note)
             if job is not None:
@@ -162,8 +164,11 @@ class Writing(Reading):
             t.partitions.c.id.in_(sa.union_all(select(t.version_partitions.c.partition_id), of_jobs))
         )
         trees = select(t.version_trees.c.object_id)
+        sets = select(t.version_sets.c.object_id), select(t.derived_objects.c.object_id)
         job_trees = select(t.job_trees.c.object_id).where(t.job_trees.c.job_id.not_in(gone))
-        names = select(t.objects.c.name).where(t.objects.c.id.in_(sa.union_all(used, trees, job_trees)))
+        names = select(t.objects.c.name).where(
+            t.objects.c.id.in_(sa.union_all(used, trees, *sets, job_trees))
+        )
         with self._database.read() as connection:
             return set(connection.execute(names).scalars())
 
@@ -176,7 +181,16 @@ class Writing(Reading):
 # In this order: what an unused partition used becomes unused with it.
 _USERS: Final = (
     (t.partitions, (t.version_partitions.c.partition_id, t.job_partitions.c.partition_id)),
-    (t.objects, (t.partitions.c.object_id, t.version_trees.c.object_id, t.job_trees.c.object_id)),
+    (
+        t.objects,
+        (
+            t.partitions.c.object_id,
+            t.version_sets.c.object_id,
+            t.derived_objects.c.object_id,
+            t.version_trees.c.object_id,
+            t.job_trees.c.object_id,
+        ),
+    ),
     (
         t.files,
         (
@@ -289,6 +303,20 @@ class _Commit:
         new = {one.object.layout_id for one in partitions} - known - {0}
         self._insert(t.version_layouts, [{"layout_id": layout_id} for layout_id in new])
         self._totals = (firsts[-1], count + len(ids), nbytes + sum(one.object.bytes for one in partitions))
+
+    def add_sets(self, partitions: Sequence[NewPartition | Partition]) -> None:
+        """Append the column sets of the partitions, which were added just before."""
+        events, count, nbytes = self._totals
+        first = count - len(partitions)
+        found = [
+            (first + number, layer, info)
+            for number, one in enumerate(partitions)
+            for layer, info in enumerate(one.sets if isinstance(one, Partition) else ())
+        ]
+        objects = self._rows.objects(info for _, _, info in found)
+        rows = [{"position": at, "layer": layer, "object_id": objects[info]} for at, layer, info in found]
+        self._insert(t.version_sets, rows)
+        self._totals = (events, count, nbytes + sum(info.bytes for _, _, info in found))
 
     def add_trees(self, trees: Sequence[MetaTree]) -> None:
         """Append the trees that travel with the new files."""
