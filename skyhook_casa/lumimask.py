@@ -67,6 +67,13 @@ class LumiMask:
             raise InvalidRequest(f"lumimask {os.fspath(path)!r} is no golden JSON: {error}") from error
 
     @classmethod
+    def of(cls, given: LumiMask | str | os.PathLike[str] | Mapping[str, Any]) -> LumiMask:
+        """Return a mask that may be given as a file, or as what one holds. Raises as `read` and `make` do."""
+        if isinstance(given, LumiMask):
+            return given
+        return cls.read(given) if isinstance(given, (str, os.PathLike)) else cls.make(given)
+
+    @classmethod
     def of_sections(cls, sections: Iterable[tuple[int, int]]) -> LumiMask:
         """Return the mask of single (run, luminosity section)."""
         return cls(tuple(_joined(sorted((run, section, section) for run, section in set(sections)))))

@@ -44,7 +44,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stored(made: Path) -> Client:
     client = skyhook_casa.connect(MemoryStore(runs_class=True), threads=2, progress=False)
-    client.ingest("dy", made, ["MET_*", "Jet_*", "Muon_*", "Electron_*"], partition_bytes=1 << 19, chunk_events=500)
+    client.ingest(
+        "dy", made, ["MET_*", "Jet_*", "Muon_*", "Electron_*"], partition_bytes=1 << 19, chunk_events=500
+    )
     return client
 
 

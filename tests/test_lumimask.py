@@ -93,6 +93,7 @@ def test_a_mask_may_be_a_file(client: Client, tmp_path: Path) -> None:
     (tmp_path / "golden.json").write_text(json.dumps(GOOD))
     from_file = client.query("data", ["x"], lumimask=tmp_path / "golden.json")
     assert from_file.value == client.query("data", ["x"], lumimask=GOOD).value
+    assert from_file.value == client.query("data", ["x"], lumimask=LumiMask.make(GOOD)).value
 
 
 def test_a_mask_of_as_many_ranges_as_allowed_is_fast_enough_to_answer(stored: Client) -> None:
