@@ -209,7 +209,7 @@ class Client:
         objects: Mapping[str, str] | None = None,
         fill: Mapping[str, Fill] | None = None,
         limit: int | None = None,
-        lumimask: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        lumimask: str | os.PathLike[str] | Mapping[str, Any] | LumiMask | None = None,
         execution: str = "auto",
     ) -> Query:
         """Return a query; nothing is read until rows are asked for.
@@ -234,7 +234,7 @@ class Client:
             Column, and its value in files that do not have it. An absent bool is false anyway.
         limit : int, optional
             Most events to deliver: the first of the dataset that pass.
-        lumimask : path or dict, optional
+        lumimask : path, dict or LumiMask, optional
             The good luminosity sections: a golden JSON file, or what it holds,
             ``{"273158": [[1, 1279]]}``. Events of others are dropped before anything else is read.
         execution : str
@@ -250,8 +250,6 @@ class Client:
         InvalidRequest
             If a value has the wrong type.
         """
-        if lumimask is not None:
-            lumimask = LumiMask.make(lumimask) if isinstance(lumimask, Mapping) else LumiMask.read(lumimask)
         value = QueryValue.make(
             dataset,
             columns,
@@ -261,7 +259,7 @@ class Client:
             objects=objects,
             fill=fill,
             limit=limit,
-            lumimask=lumimask,
+            lumimask=None if lumimask is None else LumiMask.of(lumimask),
         )
         return Query(self.backend.ask(value, execution), self.progress)
 
