@@ -511,14 +511,19 @@ def test_files_without_runs_are_not_found_to_have_any(tmp_path: Path, answerer: 
         client.dataset("x").luminosity_blocks()
 
 
-def test_branches_left_out_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_branches_left_out_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, answerer: str
+) -> None:
     """Never silently."""
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("Events", {"x": "f8", "matrix": ("f8", (2,))})
         file["Events"].extend({"x": np.zeros(3), "matrix": np.zeros((3, 2))})
-    client = skyhook_casa.connect("memory://")
-    with caplog.at_level(logging.WARNING):
+    embedded = skyhook_casa.connect(tmp_path / "store")
+    with answered(answerer, embedded) as client, caplog.at_level(logging.WARNING, "skyhook_client"):
         report = client.ingest("x", tmp_path / "a.root")
+        assert client.query("x").to_numpy()["x"].tolist() == [0.0] * 3
+        assert [(job.dataset, job.state, job.version) for job in client.jobs()] == [("x", "done", 1)]
     assert "matrix" in caplog.text
     assert [one.name for skipped in report.skipped.values() for one in skipped] == ["matrix"]
 
