@@ -122,6 +122,13 @@ def test_nested_arrow_has_lists_of_structs(client: Client, events: Any) -> None:
     assert ak.array_equal(ak.from_arrow(table).Muon.eta, events["Muon_eta"].array())
 
 
+def test_batches_in_any_order_hold_each_event_once(client: Client, events: Any) -> None:
+    """For those to whom their order is no matter."""
+    batches = list(client.query("dy", ["event", "Muon_pt"]).batches(batch_bytes=2000, ordered=False))
+    found = ak.concatenate([ak.from_arrow(batch) for batch in batches])
+    assert_same(found[ak.argsort(found.event)].Muon_pt, events["Muon_pt"].array())
+
+
 def test_batches_are_small_and_in_order(client: Client, events: Any) -> None:
     """All of them together are the answer."""
     query = client.query("dy", ["event", "Jet_pt"])

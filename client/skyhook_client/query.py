@@ -161,20 +161,28 @@ class Query:
         """Yield the answer as record batches of about 2 MB, while the rest is still computed."""
         return self.batches()
 
-    def batches(self, nested: bool = False, batch_bytes: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
-        """Yield the answer as record batches of about `batch_bytes` bytes; memory stays bounded."""
+    def batches(
+        self, nested: bool = False, batch_bytes: int = BATCH_BYTES, ordered: bool = True
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the answer as record batches of about `batch_bytes` bytes; memory stays bounded.
+
+        Events come in dataset order, or if not `ordered` in whatever order is fastest.
+        """
         from .arrays import to_record_batch
 
-        for batch in self.stream(batch_bytes):
+        for batch in self.stream(batch_bytes, ordered=ordered):
             yield to_record_batch(batch, nested)
 
-    def stream(self, batch_bytes: int = BATCH_BYTES, rows: bool = False) -> Iterator[Batch]:
+    def stream(
+        self, batch_bytes: int = BATCH_BYTES, rows: bool = False, ordered: bool = True
+    ) -> Iterator[Batch]:
         """Yield the answer in pieces of the engine's own buffers; the report is there at the end.
 
-        With `rows` they tell the number of each event in the dataset.
+        With `rows` they tell the number of each event in the dataset. Events come in dataset order,
+        or if not `ordered` in whatever order is fastest.
         """
         with self._run(self.question, rows) as run:
-            yield from run.stream(batch_bytes)
+            yield from run.stream(batch_bytes, ordered)
 
     def to_file(self, path: str | os.PathLike[str], nested: bool = False) -> int:
         """Write the answer to a .parquet, .arrow, .root or .csv file and return its events.

@@ -38,6 +38,7 @@ class RemoteRun(Run):
         self._rows = rows
         self._histograms = histograms
         self._held = Held()
+        self._unordered = False
         self._stream: SplitStream | None = None
         self._object_bytes = 0
         self._bytes = 0
@@ -48,8 +49,9 @@ class RemoteRun(Run):
         with self._running():
             return self._joined([batch for batches in self._splits() for batch in batches])
 
-    def stream(self, batch_bytes: int) -> Iterator[Batch]:
+    def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
         """See `Run.stream`; the events of the first split are given as soon as they are there."""
+        self._unordered = not ordered
         with self._running():
             gathered: list[Batch] = []
             nbytes, given = 0, False
@@ -111,6 +113,7 @@ class RemoteRun(Run):
             deliver=deliver,
             rows=self._rows,
             histograms=self._histograms if deliver == pb.QueryStart.HISTOGRAMS else b"",
+            unordered=self._unordered,
             held=self._held.to_message(),
         )
         backend = self._question.backend
