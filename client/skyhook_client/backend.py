@@ -231,8 +231,10 @@ class Run(ABC):
         """
 
     @abstractmethod
-    def stream(self, batch_bytes: int) -> Iterator[Batch]:
+    def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
         """Yield the answer in batches of about `batch_bytes` bytes, at least one; memory stays bounded.
+
+        Events come in dataset order, or if not `ordered` in whatever order is fastest.
 
         Raises
         ------

@@ -273,8 +273,8 @@ class EmbeddedRun(Run):
         """See `Run.collect`."""
         return self._scan(self._question.plan).collect()
 
-    def stream(self, batch_bytes: int) -> Iterator[Batch]:
-        """See `Run.stream`."""
+    def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
+        """See `Run.stream`; here dataset order is as fast as any."""
         return self._scan(self._question.plan).stream(batch_bytes)
 
     def count(self) -> int:
