@@ -62,7 +62,7 @@ def test_a_job_whose_service_was_killed_is_claimed_by_another(catalog: Catalog) 
     assert claimed is not None
     assert (claimed.owner, claimed.attempts) == ("next", 2)
     assert catalog.keep_service_job("a", "killed", LONG_S, progress="lost") is None
-    assert not catalog.end_service_job("a", "killed", "failed", "lost")
+    assert not catalog.end_service_job("a", "killed", "failed", error="lost")
     assert catalog.service_job("a") == claimed
 
 
@@ -103,7 +103,7 @@ def test_what_became_of_a_job_is_kept(catalog: Catalog) -> None:
     catalog.claim_service_job("me", LONG_S)
 
     kept = catalog.keep_service_job("a", "me", LONG_S, progress="1", failures="2", skipped="3")
-    catalog.end_service_job("a", "me", "failed", "4")
+    catalog.end_service_job("a", "me", "failed", error="4")
 
     assert kept is not None
     assert (kept.progress, kept.failures, kept.skipped, kept.state) == ("1", "2", "3", "running")
@@ -183,7 +183,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(catalog: Catalog) -> None:
 def test_a_job_that_has_ended_is_queued_again(catalog: Catalog) -> None:
     catalog.add_service_job("a", "dy", "one")
     catalog.claim_service_job("me", LONG_S)
-    catalog.end_service_job("a", "me", "failed", "why")
+    catalog.end_service_job("a", "me", "failed", error="why")
 
     again = catalog.requeue_service_job(catalog.service_job("a"), "two")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -17,8 +18,11 @@ from .callers import VersionCheck
 from .data_plane import DataPlane
 from .delivery import Delivery
 from .engine import Engine
+from .ingest import IngestServicer
+from .ingest_jobs import IngestJobs
+from .ingest_workers import workers_of
 from .logs import get_logger
-from .metrics import Metrics
+from .metrics import JOB_STATES, Metrics
 from .settings import Settings, split_address
 
 POLL_S: Final = 0.05
@@ -44,6 +48,11 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.engine = Engine(settings, self.metrics)
+        store = self.engine.store
+        workers = partial(workers_of, settings.dask, store)
+        self.jobs = IngestJobs(self.engine, store, workers, running_max=settings.ingest_jobs_max)
+        for state in JOB_STATES:
+            self.metrics.ingest_jobs.labels(state).set_function(partial(self.jobs.count, state))
         self._server: Any = None
         self._health: Any = None
         self._data_plane: DataPlane | None = None
@@ -76,6 +85,7 @@ class Service:
         except RuntimeError as error:
             raise StoreError(f"cannot listen on {settings.listen}: {error}") from error
         await self._server.start()
+        self.jobs.begin()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self.address = f"grpc://{_bracketed(host)}:{bound_port}"
         if settings.metrics_listen is not None:
@@ -84,12 +94,17 @@ class Service:
         _log.info("started", address=self.address, flight_port=self.flight_port, store=self.engine.store_name)
 
     async def stop(self, drain: bool = True) -> None:
-        """End: with `drain`, queries that run get `Settings.drain_s` to end first."""
+        """End: with `drain`, queries that run get `Settings.drain_s` to end first.
+
+        Ingest jobs stop; the next service goes on with them.
+        """
         self.engine.dispatcher.drain()
+        jobs_stop = asyncio.get_running_loop().run_in_executor(None, self.jobs.stop)
         if self._health is not None:
             await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         if drain:
             await self._drained()
+        await jobs_stop
         if self._server is not None:
             await self._server.stop(grace=None)
         await self.engine.close()
@@ -127,6 +142,8 @@ class Service:
         location = "" if self.settings.advertise is None else self._location(self.settings.advertise)
         delivery = Delivery(self.engine, self.flight_port, location)
         delivery_pb2_grpc.add_DeliveryServicer_to_server(delivery, server)
+        ingest = IngestServicer(self.jobs, self.engine.threads)
+        delivery_pb2_grpc.add_IngestServicer_to_server(ingest, server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [one.full_name for one in delivery_pb2.DESCRIPTOR.services_by_name.values()]

@@ -150,15 +150,20 @@ class ServiceJobs:
             _set(connection, job_id, lease_until=time.time() + lease_s, **values)
             return _get(connection, job_id)
 
-    def end_service_job(self, job_id: str, owner: str, state: str, error: str = "") -> bool:
+    def end_service_job(self, job_id: str, owner: str, state: str, **values: Any) -> bool:
         """Write down that a job failed or was cancelled, or that it is queued again.
+
+        Parameters
+        ----------
+        **values
+            `error` and what `keep_service_job` takes.
 
         Returns
         -------
         bool
             False if the job was not the owner's any more; then nothing has changed.
         """
-        values: dict[str, Any] = {"state": state, "error": error, "owner": "", "lease_until": 0.0}
+        values |= {"state": state, "owner": "", "lease_until": 0.0}
         if state == "queued":
             values["attempts"] = 0  # its owner ended in an orderly way
         with self._database.write() as connection:
@@ -166,11 +171,6 @@ class ServiceJobs:
                 return False
             _set(connection, job_id, **values)
         return True
-
-    def describe_service_job(self, job_id: str, **values: str) -> None:
-        """Write what became of a job that has ended: `progress`, `failures`, `skipped`, as JSON."""
-        with self._database.write() as connection:
-            _set(connection, job_id, **values)
 
     def cancel_service_job(self, job_id: str) -> ServiceJob:
         """Cancel a job that nobody works on; tell the owner of any other to end it.
@@ -209,6 +209,7 @@ class ServiceJobs:
         """
         fresh = {
             "request": request,
+            "progress": "",
             "error": "",
             "failures": "",
             "skipped": "",

@@ -100,13 +100,24 @@ def ingest(
             progress(report.events_done, report.events)
 
     run = IngestRun(catalog, store, request, changed=changed)
-    with workers if isinstance(workers, Workers) else _workers(workers, store, run.paths) as chosen:
+    with workers if isinstance(workers, Workers) else choose_workers(workers, store, run.find()) as chosen:
         run.make(chosen)
     return run.commit()
 
 
-def _workers(count: int | None, store: ObjectStore, paths: list[str]) -> Workers:
-    """Return who shall work: nobody but this process for little data."""
+def choose_workers(count: int | None, store: ObjectStore, paths: list[str]) -> Workers:
+    """Return who shall work: nobody but this process for little data.
+
+    Parameters
+    ----------
+    count : int, optional
+        Processes; by default one for each core, or this one.
+
+    Raises
+    ------
+    InvalidRequest
+        If there are none.
+    """
     if count is not None and count < 1:
         raise InvalidRequest(f"workers is {count}; at least 1 is needed")
     if count is None:

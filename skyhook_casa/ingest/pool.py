@@ -133,6 +133,8 @@ class Workers(ABC):
                         yield call, _killed(call.path, deaths[call])
                     elif isinstance(error, IngestError):
                         yield call, error
+                    elif error is not None:
+                        raise error
                     else:
                         yield call, future.result()
                 if cancelled():
@@ -251,10 +253,14 @@ def _opened_store(url: str) -> ObjectStore:
 
 
 def _error(future: Future[Any]) -> BaseException | None:
+    """Return the error with which a call ended, raised or given."""
     try:
-        return future.exception()
-    except CancelledError as error:
-        raise StoreError("the workers were taken away from the ingest; run it again") from error
+        error = future.exception()
+    except CancelledError as cancelled:
+        raise StoreError("the workers were taken away from the ingest; run it again") from cancelled
+    if error is None and isinstance(future.result(), SkyhookError):
+        error = future.result()
+    return error
 
 
 def _killed(path: str, deaths: int) -> IngestError:

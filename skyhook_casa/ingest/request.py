@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
+from ..catalog.names import check_name
 from ..errors import IngestError, InvalidRequest
 from ..object_format import CHUNK_EVENTS, CHUNK_EVENTS_MAX
 from .encode import EncodeOptions
@@ -22,7 +23,7 @@ class IngestRequest:
     Raises
     ------
     InvalidRequest
-        If an option is out of its range.
+        If an option is out of its range, or the dataset's name is none.
     IngestError
         If no file is named.
     """
@@ -43,6 +44,7 @@ class IngestRequest:
     """Whether the good files are committed without those that cannot be ingested."""
 
     def __post_init__(self) -> None:
+        check_name(self.dataset)
         if not self.files:
             raise IngestError("no file to ingest was given")
         if not PARTITION_BYTES_MIN <= self.partition_bytes <= PARTITION_BYTES_MAX:

@@ -79,8 +79,25 @@ class IngestRun:
         self._layouts: dict[tuple[str, ...], int] = {}
         self._made: dict[tuple[str, int], list[NewPartition]] = {}
         self._trees: dict[tuple[str, str], MetaTree] = {}
-        self.paths = self._expand()
-        """The files that were found."""
+        self._paths: list[str] = []
+
+    def find(self) -> list[str]:
+        """Return the files that paths, globs and URLs lead to.
+
+        Raises
+        ------
+        IngestError
+            If one leads to none.
+        """
+        found: list[str] = []
+        for one in self._request.files:
+            try:
+                found += expand(one)
+            except IngestError as error:
+                self._fail(one, error)
+        self._refuse_bad_files(bool(found))
+        self._paths = found
+        return found
 
     def make(self, workers: Workers) -> None:
         """Make every object that is missing, and note it in the catalog.
@@ -90,7 +107,7 @@ class IngestRun:
         SkyhookError
             As `ingest`; QueryCancelled if it was cancelled.
         """
-        self._files = self._agreed(self._inspect(workers))
+        self._files = self._agreed(self._inspect(workers, self._paths or self.find()))
         self._refuse_bad_files()
         self._infos = {file.path: _file_info(file) for file in self._files}
         self._job = self._catalog.begin_job(self._request.dataset, *self._key_and_description())
@@ -134,23 +151,13 @@ class IngestRun:
         return self.report
 
     # -- files ------------------------------------------------------------------------------
-    def _expand(self) -> list[str]:
-        found: list[str] = []
-        for one in self._request.files:
-            try:
-                found += expand(one)
-            except IngestError as error:
-                self._fail(one, error)
-        self._refuse_bad_files(bool(found))
-        return found
-
-    def _inspect(self, workers: Workers) -> list[FileFacts]:
+    def _inspect(self, workers: Workers, paths: list[str]) -> list[FileFacts]:
         """Return what the readable files hold, in their order."""
-        calls = (Call(path, inspect, (path, self._options, self._run)) for path in self.paths)
-        order = {path: number for number, path in enumerate(self.paths)}
+        calls = (Call(path, inspect, (path, self._options, self._run)) for path in paths)
+        order = {path: number for number, path in enumerate(paths)}
         schemas: list[Schema] = []
         found: list[FileFacts] = []
-        for call, facts in workers.near(len(self.paths)).run(calls, self._cancelled):
+        for call, facts in workers.near(len(paths)).run(calls, self._cancelled):
             if isinstance(facts, IngestError):
                 self._fail(call.path, facts)
             else:
@@ -187,9 +194,9 @@ class IngestRun:
     def _note_failure(self, path: str, error: SkyhookError) -> None:
         self._errors.append(error)
         self.report.failures.append(failure_of(path, error, IN_ALREADY))
+        self._changed(self.report)
         if len(self._errors) >= FAILURES_MAX:
             raise self._all_errors() from self._errors[0]
-        self._changed(self.report)
 
     def _refuse_bad_files(self, any_good: bool | None = None) -> None:
         good = bool(self._files) if any_good is None else any_good
