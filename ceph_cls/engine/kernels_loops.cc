@@ -231,11 +231,22 @@ SKYHOOK_BINARY(Minimum, (a < b || a != a) ? a : b)
 SKYHOOK_BINARY(Maximum, (a > b || a != a) ? a : b)
 #undef SKYHOOK_BINARY
 
+// As std::fmod, but for the sign of a zero. Angles are turned by less than two times round: then one
+// subtraction gives the remainder, and it is exact.
+template <typename T>
+T Remainder(T a, T b) {
+  if (b > 0) {
+    if (std::fabs(a) < b) return a;
+    if (std::fabs(a) < 2 * b) return a < 0 ? a + b : a - b;
+  }
+  return std::fmod(a, b);
+}
+
 // Python's remainder has the sign of the divisor. The steps are those of CPython's float_divmod,
 // which NumPy follows too.
 template <typename T>
 T FloatDivMod(T a, T b, T* modulus) {
-  T mod = std::fmod(a, b);
+  T mod = Remainder(a, b);
   if (b == 0) {
     *modulus = mod;
     return a / b;
@@ -278,9 +289,10 @@ struct Mod {
   template <typename T>
   static T Do(T a, T b) {
     if constexpr (kFloat<T>) {
-      T mod;
-      FloatDivMod(a, b, &mod);
-      return mod;
+      const T mod = Remainder(a, b);
+      if (b == 0) return mod;
+      if (mod == 0) return std::copysign(T{0}, b);
+      return (b < 0) != (mod < 0) ? mod + b : mod;
     } else {
       if (b == 0) return 0;
       if constexpr (std::is_signed_v<T>) {

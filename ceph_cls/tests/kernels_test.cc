@@ -123,6 +123,35 @@ class FloatKernels : public testing::Test {};
 using FloatTypes = testing::Types<float, double>;
 TYPED_TEST_SUITE(FloatKernels, FloatTypes);
 
+// fmod, then the steps of CPython: also next to whole multiples of the divisor, and of tiny and huge numbers.
+TYPED_TEST(FloatKernels, TakeTheSameRemainderHoweverFarRound) {
+  using T = TypeParam;
+  const T inf = std::numeric_limits<T>::infinity();
+  std::vector<T> a, b;
+  for (T divisor : {T(6.2831853), T(1), T(0.1), T(3e-39), T(2e38), std::numeric_limits<T>::denorm_min(),
+                    std::numeric_limits<T>::max(), inf}) {
+    for (int times = -5; times <= 5; ++times) {
+      const T at = static_cast<T>(times) / 2 * divisor;
+      for (T x : {std::nextafter(at, -inf), at, -at, std::nextafter(at, inf)}) {
+        a.insert(a.end(), {x, x});
+        b.insert(b.end(), {divisor, -divisor});
+      }
+    }
+  }
+  const std::vector<T> rest = Apply(Op::kMod, a, b);
+  for (size_t i = 0; i < a.size(); ++i) {
+    T expected = std::fmod(a[i], b[i]);
+    if (expected == 0) {
+      expected = std::copysign(T{0}, b[i]);
+    } else if ((b[i] < 0) != (expected < 0)) {
+      expected += b[i];
+    }
+    EXPECT_TRUE(std::isnan(expected) ? std::isnan(rest[i])
+                                     : rest[i] == expected && std::signbit(rest[i]) == std::signbit(expected))
+        << a[i] << " % " << b[i] << " is " << rest[i] << ", not " << expected;
+  }
+}
+
 TYPED_TEST(FloatKernels, DivideAndTakeRemaindersAsPythonDoes) {
   using T = TypeParam;
   const T inf = std::numeric_limits<T>::infinity();
