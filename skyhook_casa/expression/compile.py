@@ -13,7 +13,7 @@ from ..program import NODES_MAX, ProgramBuilder
 from . import fourvector
 from .emit import Emitter, checked, fold
 from .functions import CONSTANTS, FUNCTIONS, Function
-from .parse import Source, dotted_name, function_name, names_in, parse
+from .parse import Source, dotted_name, function_name, parse
 from .types import Array, Literal, Mismatch, Names, Operand, Record
 
 DEFINITIONS_MAX: Final = 1_024
@@ -104,12 +104,12 @@ class Compiler:
 def _used(source: Source, defined: Mapping[str, str]) -> set[str]:
     """Return the definitions that an expression uses, directly or through others."""
     used: set[str] = set()
-    waiting = names_in(source) & defined.keys()
+    waiting = set(source.names & defined.keys())
     while waiting:
         name = waiting.pop()
         used.add(name)
         try:
-            waiting |= (names_in(parse(defined[name])) & defined.keys()) - used
+            waiting |= (parse(defined[name]).names & defined.keys()) - used
         except ExpressionError as error:
             raise _inside(name, error) from None
     return used

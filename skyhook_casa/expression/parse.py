@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from ..errors import ExpressionError
@@ -22,6 +23,10 @@ DEPTH_MAX: Final = 64
 """Deepest nesting; a chain such as ``a + b + c + …`` counts as one level."""
 PARTS_MAX: Final = 8_192
 """Most names, numbers and operators of one expression."""
+REMEMBERED_CHARS_MAX: Final = 512
+"""Longest expression that is remembered: one of so many characters takes at most 0.2 MB."""
+REMEMBERED_MAX: Final = 256
+"""Most expressions that are remembered."""
 
 _ALLOWED: Final = (
     ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
@@ -46,6 +51,8 @@ class Source:
     tree: ast.expr
     origin: tuple[int, ...]
     """For each character that Python's parser saw, its place in `text`; one more for the end."""
+    names: frozenset[str]
+    """The names that are not called; `Muon.pt` gives `Muon` and `Muon_pt`."""
 
     def span(self, node: ast.AST) -> tuple[int, int]:
         """Return the characters [start, stop) of `text` that a node was read from."""
@@ -71,7 +78,7 @@ class Source:
 
 
 def parse(text: str) -> Source:
-    """Return the syntax tree of an expression.
+    """Return the syntax tree of an expression, which nobody may change: short ones are remembered.
 
     Raises
     ------
@@ -81,10 +88,20 @@ def parse(text: str) -> Source:
     """
     if len(text) > TEXT_CHARS_MAX:
         raise ExpressionError(f"the expression has {len(text)} characters; {TEXT_CHARS_MAX} are allowed")
+    return _remembered(text) if len(text) <= REMEMBERED_CHARS_MAX else _parsed(text)
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _remembered(text: str) -> Source:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Source:
     text = re.sub(r"\s", " ", text)
     _check_characters(text)
     rewritten, origin = _rewrite(text)
-    source = Source(text, _python_tree(text, rewritten, origin), origin)
+    tree = _python_tree(text, rewritten, origin)
+    source = Source(text, tree, origin, _names_in(tree))
     _check_tree(source)
     return source
 
@@ -100,16 +117,15 @@ def mentioned_names(text: str) -> set[str]:
     ExpressionError
         If the text cannot be parsed.
     """
-    found = names_in(parse(text))
+    found = parse(text).names
     records = {name for name in found if "_" not in name}
-    return found | {f"{name}_{field}" for name in records for field in _FOUR_VECTOR_FIELDS}
+    return set(found) | {f"{name}_{field}" for name in records for field in _FOUR_VECTOR_FIELDS}
 
 
-def names_in(source: Source) -> set[str]:
-    """Return the names in an expression that are not called; `Muon.pt` gives `Muon` and `Muon_pt`."""
+def _names_in(tree: ast.expr) -> frozenset[str]:
     found: set[str] = set()
     called: set[int] = set()
-    for node in ast.walk(source.tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called.add(id(node.func))
             called.add(id(getattr(node.func, "value", None)))
@@ -120,7 +136,7 @@ def names_in(source: Source) -> set[str]:
             found |= set() if name is None else {name}
         elif isinstance(node, ast.Name):
             found.add(node.id)
-    return found
+    return frozenset(found)
 
 
 def dotted_name(node: ast.expr) -> str | None:
