@@ -10,7 +10,7 @@ import skyhook_client
 
 def query(client: skyhook_client.Client, dataset: str) -> hist.Hist:
     """Return the histogram."""
-    return client.query(dataset).hist("Jet_pt", bins=100, range=(15, 60))
+    return client.query(dataset, ["Jet_pt"]).hist("Jet_pt", bins=100, range=(15, 60))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import skyhook_client
 
 def query(client: skyhook_client.Client, dataset: str) -> hist.Hist:
     """Return the histogram."""
-    return client.query(dataset, cut="sum(Jet_pt > 40) >= 2").hist("MET_pt", bins=100, range=(0, 200))
+    return client.query(dataset, ["MET_pt"], "sum(Jet_pt > 40) >= 2").hist("MET_pt", bins=100, range=(0, 200))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ def query(client: skyhook_client.Client, dataset: str) -> hist.Hist:
     """Return the histogram."""
     events = client.query(
         dataset,
+        ["MET_pt"],
         define={"z": "pairs(Muon)"},
         cut="nMuon >= 2 and any((z.slot0.charge != z.slot1.charge) & (z.mass > 60) & (z.mass < 120))",
     )

@@ -14,6 +14,7 @@ def query(client: skyhook_client.Client, dataset: str) -> Mapping[str, hist.Hist
     """Return the histograms ``pt`` and ``btag``, filled in one pass."""
     events = client.query(
         dataset,
+        ["Jet_pt"],
         define={
             "tops": "combinations(Jet, 3)",
             "top": "tops[argmin(abs(tops.mass - 172.5))]",

@@ -39,6 +39,7 @@ def query(client: skyhook_client.Client, dataset: str) -> hist.Hist:
     """Return the histogram."""
     events = client.query(
         dataset,
+        ["MET_pt"],
         define={
             **pairs("e", "Electron"),
             **pairs("mu", "Muon"),
