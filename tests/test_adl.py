@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +20,10 @@ from ingest_helpers import sample as sample_path
 from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
+from skyhook_casa.ceph_cluster import Cluster
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.stores import MemoryStore
-from skyhook_client import Client
+from skyhook_client import Client, Query
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "docs/examples/adl"
 QUERIES = [f"q{i}" for i in range(1, 9)]
@@ -210,22 +212,59 @@ def test_samples_fill_the_same(script: ModuleType, sample: tuple[Client, Any]) -
     assert_same(script.query(client, "dy"), PLAIN[script.__name__](events))
 
 
-def test_every_query_runs_inside_the_storage(stored: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No values leave it: only bins."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    asked = []
+class Pushing:
+    """A client whose queries run inside the storage; it keeps them."""
 
-    class Pushing:
-        def query(self, *args: Any, **options: Any) -> Any:
-            asked.append(stored.query(*args, **options, execution="pushdown"))
-            return asked[-1]
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.asked: list[Query] = []
 
+    def query(self, *args: Any, **options: Any) -> Query:
+        self.asked.append(self.client.query(*args, **options, execution="pushdown"))
+        return self.asked[-1]
+
+
+def assert_all_run_inside(client: Client, events: Any) -> None:
+    """No values leave the storage: only bins, and these are right."""
+    pushing = Pushing(client)
     for name in QUERIES:
-        importlib.import_module(name).query(Pushing(), "dy")
-    assert len(asked) == len(QUERIES)
-    for query in asked:
+        assert_same(importlib.import_module(name).query(pushing, "dy"), PLAIN[name](events))
+    assert len(pushing.asked) == len(QUERIES)
+    for query in pushing.asked:
         assert query.report.partitions_pushed == query.report.partitions_done > 1
         assert query.report.bytes_moved < 20_000 * query.report.partitions_done
+
+
+def test_every_query_runs_inside_the_storage(
+    stored: Client, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    assert_all_run_inside(stored, read(made))
+
+
+@pytest.mark.ceph
+def test_every_query_runs_inside_osds(
+    ceph: Cluster, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so do categories, regions, cutflows and luminosity masks."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    url = f"{ceph.url}&namespace={uuid.uuid4().hex}"
+    client = skyhook_casa.connect(url, catalog=f"sqlite:///{tmp_path}/catalog.sqlite", progress=False)
+    columns = ["MET_*", "Jet_*", "Muon_*", "Electron_*", "run", "luminosityBlock"]
+    client.ingest("dy", made, columns, partition_bytes=1 << 19, chunk_events=500)
+
+    assert_all_run_inside(client, read(made))
+    found = []
+    for execution in ("pushdown", "read"):
+        query = client.query("dy", lumimask={"1": [[2, 4]]}, execution=execution)
+        met = query.hist("MET_pt", bins=9, range=(0, 50), category={"a": "nMuon > 1", "b": "MET_pt > 9"})
+        by = query.hist("Jet_pt", bins=9, range=(0, 50), category="nMuon")
+        flow = query.cutflow(["nMuon > 1", "MET_pt > 9"], weight="MET_pt", n_minus_one=True)
+        found.append(
+            (met.values(flow=True).tolist(), by.values(flow=True).tolist(), flow.steps[1].others.events)
+        )
+        assert flow.initial.events > 100
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow
