@@ -13,6 +13,7 @@ from .ceph_cluster.cli import app as ceph_app
 from .errors import InvalidRequest, SkyhookError
 from .report import counted, human_bytes
 from .service_cli import add_to as add_service_commands
+from .service_cli import failure_line
 
 if TYPE_CHECKING:
     from skyhook_client import Client
@@ -103,11 +104,21 @@ def ingest(
         bool,
         typer.Option("--replace", help="The new version holds these files only, not the older ones too."),
     ] = False,
+    skip_bad_files: Annotated[
+        bool, typer.Option("--skip-bad-files", help="Take the good files, and say which are bad.")
+    ] = False,
 ) -> None:
     """Read ROOT files into a dataset, as a new version of it."""
     chosen = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     report = _client(context).ingest(
-        dataset, files, chosen, tree=tree, codec=codec, workers=workers, append=not replace
+        dataset,
+        files,
+        chosen,
+        tree=tree,
+        codec=codec,
+        workers=workers,
+        append=not replace,
+        skip_bad_files=skip_bad_files,
     )
     share = f", {report.bytes / report.source_bytes:.2f} of the ROOT files" if report.source_bytes else ""
     reused = f", {report.partitions_reused} of them there already" if report.partitions_reused else ""
@@ -115,6 +126,8 @@ def ingest(
     added = f"{counted(report.events, 'event')} of {counted(report.files, 'file')} added"
     typer.echo(f"{dataset}: version {report.version}, {added}")
     typer.echo(f"{partitions}{reused}, {human_bytes(report.bytes)}{share}, {report.seconds:.2f} s")
+    for failure in report.failures:
+        typer.echo(f"left out: {failure_line(failure).strip()}", err=True)
 
 
 @app.command()

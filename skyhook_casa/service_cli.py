@@ -13,6 +13,7 @@ from . import connect
 from .errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
+    from skyhook_casa.ingest import FileFailure
     from skyhook_client.jobs import IngestJob
 
 EVENTS_UNKNOWN: Final = "?"
@@ -106,7 +107,7 @@ def cancel(context: typer.Context, job_id: JobId) -> None:
 
 @jobs_app.command()
 def retry(context: typer.Context, job_id: JobId) -> None:
-    """Run a job that failed or was cancelled again: only what is missing."""
+    """Run a job again: only what is missing, or the files that it left out."""
     with connect(**context.obj) as client:
         typer.echo(job_line(_job(client.jobs(), job_id).retry()))
 
@@ -119,12 +120,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def job_line(job: IngestJob) -> str:
-    """Return a job in one line, and why it failed in a second one."""
+    """Return a job in one line, then why it failed, and each bad file with what to do about it."""
     total = f"{job.events:,}" if job.events else EVENTS_UNKNOWN
     made = f"  version {job.version}" if job.version is not None else ""
     when = f"{job.updated:%Y-%m-%d %H:%M:%S}"
     line = f"{job.job_id}  {job.state:<9}  {when}  {job.dataset}  {job.events_done:,} of {total} events{made}"
-    return f"{line}\n    {job.error}" if job.error else line
+    failures = [failure_line(one) for one in job.failures]
+    # Of one bad file alone, its line says what the error says.
+    return "\n".join([line, *([f"    {job.error}"] if job.error and len(failures) != 1 else []), *failures])
+
+
+def failure_line(failure: FileFailure) -> str:
+    """Return a bad file, and what to do about it, in one line."""
+    named = "" if failure.path in failure.message else f"{failure.path}: "
+    return f"    {named}{failure.message}. {failure.advice}"
 
 
 def _job(jobs: list[IngestJob], job_id: str) -> IngestJob:

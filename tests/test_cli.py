@@ -196,3 +196,18 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
     assert run(tmp_path, "--version").stdout == f"skyhook-casa {skyhook_casa.__version__}\n"
+
+
+def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
+    store, good, bad = (
+        tmp_path / "store",
+        write_root(tmp_path / "a.root"),
+        write_root(tmp_path / "b.root", 50, 2),
+    )
+    bad.write_bytes(bad.read_bytes()[:-50])
+
+    done = run(store, "ingest", "x", good, bad, "--skip-bad-files")
+
+    assert "100 events of 1 file added" in done.stdout
+    assert "left out: " in done.stderr and "b.root is cut short" in done.stderr
+    assert "Copy the file again" in done.stderr

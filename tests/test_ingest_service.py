@@ -15,11 +15,13 @@ import grpc
 import pytest
 from ingest_helpers import assert_equal, by_uproot, damage, read_back, write_root
 from serve_process import serving
+from service_fixture import service_client
 from service_processes import wait_until
 
 import skyhook_casa
 from skyhook_casa.catalog import Catalog, ServiceJob
 from skyhook_casa.errors import (
+    AlreadyExists,
     IngestError,
     InvalidRequest,
     NotFound,
@@ -34,6 +36,7 @@ from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.protocol import PROTOCOL_KEY, delivery_pb2_grpc
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.errors import from_error_message, from_rpc_error
+from skyhook_casa.service_cli import job_line
 from skyhook_casa.stores import DirectoryStore
 
 pytest.importorskip("distributed")
@@ -479,8 +482,8 @@ def test_what_failed_is_told_with_reason_and_advice(home: Home, gated_server: Se
     assert not failed.HasField("version")
     error = from_error_message(failed.error)
     assert isinstance(error, IngestError)
-    (one,) = failed.failures
-    assert (one.path, one.kind) == (files[1], "ingest")
+    one, other = failed.failures
+    assert (one.path, one.kind, other.path) == (files[1], "ingest", files[0])
     assert "no file matches" in one.message
     assert "Correct the path" in one.advice
 
@@ -550,6 +553,31 @@ def test_too_many_waiting_jobs_are_refused_with_a_time(
 
 
 # -- Dask and whole services ------------------------------------------------------------------
+
+
+def test_a_client_sees_which_files_a_job_left_out_and_retries_them(tmp_path: Path) -> None:
+    """Through the whole service, as a user does it."""
+    embedded = skyhook_casa.connect(tmp_path / "store", progress=False)
+    good, bad = write_root(tmp_path / "a.root"), damage(write_root(tmp_path / "b.root", 4000, 2))
+    with service_client(embedded) as client:
+        report = client.ingest("dy", [good, bad], skip_bad_files=True)
+        assert (report.version, report.events) == (1, 100)
+        assert [failure.path for failure in report.failures] == [str(bad)]
+        (job,) = client.jobs()
+        first, second = job_line(job).splitlines()
+        assert "100 of 100 events  version 1" in first
+        assert second.startswith(f"    {bad} cannot be read") and "Copy the file again" in second
+        write_root(bad, 4000, 2)
+
+        job.retry()
+
+        wait_until(lambda: client.jobs()[0].version == 2, "the file is in")
+        assert client.jobs()[0].failures == ()
+        assert client.dataset("dy").events == 4100
+        with pytest.raises(IngestError, match=r"2 files .*: no file .*c\.root; no file .*d\.root"):
+            client.ingest("dy", [good, tmp_path / "c.root", tmp_path / "d.root"], append=False)
+        with pytest.raises(AlreadyExists, match=r"a\.root is in dataset 'dy' already"):
+            client.ingest("dy", good)
 
 
 @pytest.fixture(scope="module")

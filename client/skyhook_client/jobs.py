@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from skyhook_casa.ingest import FileFailure
+
 
 class JobControl(ABC):
     """Acts on ingest jobs."""
@@ -19,7 +21,7 @@ class JobControl(ABC):
 
     @abstractmethod
     def retry_job(self, job: IngestJob) -> IngestJob:
-        """Run a job that failed or was cancelled again: only what is missing."""
+        """Run a job again: what is missing, or the files that it left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class IngestJob:
     """When it last did anything, in UTC."""
     error: str = ""
     """Why it failed."""
+    failures: tuple[FileFailure, ...] = ()
+    """Files that could not be ingested, each with what to do about it."""
     control: JobControl | None = field(default=None, repr=False, compare=False)
 
     def cancel(self) -> IngestJob:
@@ -56,14 +60,16 @@ class IngestJob:
         return self.control.cancel_job(self)
 
     def retry(self) -> IngestJob:
-        """Run a job that failed or was cancelled again and return what it is now.
+        """Run a job that failed or was cancelled again, only what is missing; return what it is now.
+
+        Of a job that is done, the files that it left out are tried again.
 
         Raises
         ------
         NotFound
             If the job is not known any more.
         InvalidRequest
-            If it did not end, or was done.
+            If it did not end, or all of its files are in.
         """
         assert self.control is not None
         return self.control.retry_job(self)

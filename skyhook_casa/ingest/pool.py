@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -271,7 +272,8 @@ def _killed(path: str, deaths: int) -> IngestError:
 
 
 def _begin_worker() -> None:
-    """Set up a worker process: one thread, and an end when the parent ends."""
+    """Set up a worker process: one thread, and an end when the parent ends, also by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pa.set_cpu_count(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -87,7 +87,7 @@ class IngestRun:
         Raises
         ------
         IngestError
-            If one leads to none.
+            If there is none.
         """
         found: list[str] = []
         for one in self._request.files:
@@ -95,7 +95,8 @@ class IngestRun:
                 found += expand(one)
             except IngestError as error:
                 self._fail(one, error)
-        self._refuse_bad_files(bool(found))
+        if not found:
+            self._refuse_bad_files()
         self._paths = found
         return found
 
@@ -198,9 +199,9 @@ class IngestRun:
         if len(self._errors) >= FAILURES_MAX:
             raise self._all_errors() from self._errors[0]
 
-    def _refuse_bad_files(self, any_good: bool | None = None) -> None:
-        good = bool(self._files) if any_good is None else any_good
-        if self._errors and not (self._request.skip_bad_files and good):
+    def _refuse_bad_files(self) -> None:
+        """End the ingest if files are bad, unless the good ones shall do."""
+        if self._errors and not (self._request.skip_bad_files and self._files):
             if len(self._errors) == 1:
                 raise self._errors[0]
             raise self._all_errors() from self._errors[0]

@@ -127,6 +127,7 @@ class Ingests(JobControl):
             version=job.version if job.HasField("version") else None,
             updated=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=job.updated),
             error=str(from_error_message(job.error)) if job.HasField("error") else "",
+            failures=tuple(received(one, FileFailure) for one in job.failures),
             control=self,
         )
 
