@@ -648,6 +648,22 @@ def test_bad_files_and_a_cancel_on_dask(home: Home, cluster: Any, nano: Path) ->
 
 
 @pytest.mark.slow
+def test_a_job_can_be_cancelled_while_a_worker_hangs(home: Home, cluster: Any, nano: Path) -> None:
+    jobs = home.service(lambda paths: workers_of(cluster.scheduler_address, home.store, paths))
+    job = jobs.start(request(nano, partition_bytes=131_072, chunk_events=100))
+    wait_until(lambda: progress_of(jobs.get(job.job_id)).partitions_made >= 1, "it works")
+    pids = [nanny.process.process.pid for nanny in cluster.workers.values()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        jobs.cancel(job.job_id)
+        assert ended(jobs, job).state == "cancelled"
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_fails_the_job(home: Home) -> None:
     with pytest.raises(StoreError, match="there is no Dask scheduler at tcp://127"):
         DaskWorkers(home.store, "tcp://127.0.0.1:9")

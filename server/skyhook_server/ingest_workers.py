@@ -14,15 +14,20 @@ from skyhook_casa.ingest.open_files import close_files
 from skyhook_casa.ingest.pool import DEATHS_MAX, Call, Workers, make
 from skyhook_casa.stores import MemoryStore, ObjectStore
 
+from .logs import get_logger
+
 SHARE: Final = 0.5
 """Of the cluster's threads, that an ingest uses: a query finds the others."""
 PRIORITY: Final = -10
 """Below that of queries."""
 CONNECT_S: Final = 10.0
+CLOSE_S: Final = 5.0
+"""How long workers get to close their files; what stays open is closed by the next ingest."""
 COUNT_S: Final = 1.0
 """How often the size of the cluster is asked for."""
 
 T = TypeVar("T")
+_log = get_logger(__name__)
 
 
 def workers_of(dask: str, store: ObjectStore, paths: list[str]) -> Workers:
@@ -94,7 +99,11 @@ class DaskWorkers(Workers):
         """Leave the cluster: calls that did not begin are not made, and files are closed."""
         try:
             if self._client.status == "running":
-                self._client.run(close_files, on_error="ignore")
+                # As `run` does, but without waiting for a worker that hangs.
+                work = self._client._run
+                self._client.sync(work, close_files, on_error="ignore", callback_timeout=CLOSE_S)
+        except (OSError, TimeoutError) as error:
+            _log.warning("files_left_open", address=self._address, error=str(error))
         finally:
             self._client.close()
 
