@@ -37,9 +37,9 @@ from skyhook_casa.catalog import (
     writing,
 )
 from skyhook_casa.catalog import database as database_module
+from skyhook_casa.catalog.names import NAME_CHARS_MAX
 from skyhook_casa.catalog.reading import IN_MAX
 from skyhook_casa.catalog.tables import SCHEMA_VERSION, metadata
-from skyhook_casa.catalog.writing import NAME_CHARS_MAX
 from skyhook_casa.errors import AlreadyExists, InvalidRequest, NotFound, StoreError
 from skyhook_casa.schema import Column, ListInfo, Schema
 

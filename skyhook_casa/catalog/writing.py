@@ -17,13 +17,12 @@ from . import statements as s
 from . import tables as t
 from .database import Database
 from .jobs import finish_job
+from .names import check_name
 from .reading import Reading, load_schema, make_version
 from .rows import Rows
 from .types import DatasetVersion, FileInfo, Job, MetaTree, NewPartition, Partition
 from .union import union_schema
 
-NAME_CHARS_MAX: Final = 255
-"""Longest name of a dataset."""
 PARTITIONS_MAX: Final = 1_000_000
 """Most partitions of one version."""
 
@@ -100,7 +99,7 @@ class Writing(Reading):
         StoreError
             If the catalog failed; then nothing has changed.
         """
-        _check_name(dataset)
+        check_name(dataset)
         with self._database.write() as connection:
             commit = _Commit(self._database, connection, dataset)
             commit.check_expected(expected)
@@ -361,12 +360,6 @@ class _Commit:
             self._connection.execute(
                 table.insert(), [{"version_id": self._version_id, **row} for row in rows]
             )
-
-
-def _check_name(dataset: str) -> None:
-    longest = NAME_CHARS_MAX
-    if not (0 < len(dataset) <= longest and dataset.isprintable() and dataset.strip() == dataset):
-        raise InvalidRequest(f"{dataset!r} is no dataset name: use 1 to {longest} printable characters")
 
 
 def _delete_versions(connection: Connection, ids: list[int]) -> None:
