@@ -88,6 +88,16 @@ def test_demo_draws_its_plots_and_can_run_again(tmp_path: Path) -> None:
     assert (tmp_path / "dimuon_mass.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_demo_of_the_service_gives_what_the_embedded_engine_gives(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", ROOT / "docs/examples/demo_served.py", tmp_path, "2000"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "The embedded engine gives the same events." in done.stdout
+
+
 def test_document_of_programs_names_every_operation_by_its_code() -> None:
     text = (ROOT / "ceph_cls/doc/program.md").read_text().partition("## 3.")[2].partition("## 4.")[0]
 

@@ -66,7 +66,7 @@ def _content(output: Output, values: Array, valid: Array | None) -> Any:
     content = NumpyArray(values)
     if not output.optional:
         return content
-    if valid is None:
+    if valid is None or valid.all():  # one layout for one answer, however it came
         return UnmaskedArray(content)
     return ByteMaskedArray(Index8(valid.view(np.int8)), content, valid_when=True)
 
