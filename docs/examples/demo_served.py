@@ -6,6 +6,7 @@ Run by `make demo-served`, or by hand: ``python docs/examples/demo_served.py FOL
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -54,7 +55,10 @@ def main(folder: Path, events: int) -> None:
 def serving(store: Path) -> Iterator[str]:
     """Give the address of a service that runs meanwhile."""
     command = ["-m", "skyhook_casa.cli", "--store", str(store), "serve", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as process:
+    quiet = {**os.environ, "SKYHOOK_SERVE_LOG_LEVEL": "warning"}
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, text=True, env=quiet
+    ) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
