@@ -35,6 +35,7 @@ from coffea.processor.test_items.NanoTestProcessor import NanoTestProcessor
 
 import skyhook_casa
 from skyhook_casa.errors import ExpressionError, InvalidRequest, NotFound
+from skyhook_casa.lumimask import LumiMask
 from skyhook_client import Client
 from skyhook_client.coffea import (
     DatasetAddress,
@@ -373,6 +374,20 @@ def test_a_fileset_may_define_and_choose_columns(runner: Any) -> None:
     assert "Muon" in found["fields"] and "MET" not in found["fields"]
 
 
+def test_a_fileset_may_keep_good_luminosity_sections(runner: Any, events: Any) -> None:
+    """Of a golden JSON; lazily fetched columns are of the same events."""
+    ids = events.arrays(["run", "luminosityBlock", "MET_pt"])
+    run, section = int(ids.run[0]), int(ids.luminosityBlock[0])
+    kept = ids[(ids.run == run) & (ids.luminosityBlock <= section)]
+
+    def process(events: Any) -> dict[str, Any]:
+        return {"met": events.MET.pt.tolist()}
+
+    entry = {"files": "skyhook://dy", "lumimask": {str(run): [[1, section]]}}
+    assert runner()({"dy": entry}, process)["met"] == kept.MET_pt.tolist()
+    assert 0 < len(kept) < 1500
+
+
 def test_a_buffer_cache_is_used(runner: Any) -> None:
     """It is what `cachestrategy` gives."""
     cache: dict[str, Any] = {}
@@ -638,6 +653,7 @@ def test_an_address_says_all_of_a_query() -> None:
         columns=("Muon_*", "MET_pt"),
         define=(("z", "Muon_pt + 1"), ("a", "z")),
         fill=(("x", -1.0),),
+        lumimask=LumiMask.make({"1": [[1, 5], [9, 9]]}),
         path="part-00001.parquet",
     )
     assert DatasetAddress.parse(address.url) == address

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from skyhook_casa.errors import InvalidRequest, did_you_mean
+from skyhook_casa.lumimask import LumiMask
 from skyhook_casa.query import Query as QueryValue
 from skyhook_casa.query import split_columns
 
@@ -32,8 +33,8 @@ V = TypeVar("V")
 class DatasetAddress:
     """A query of a dataset of a store, as a text that any process can open.
 
-    ``skyhook://NAME?store=…&catalog=…&version=…&cut=…&columns=a,b&define={…}&fill={…}``; `define` and
-    `fill` are JSON objects.
+    ``skyhook://NAME?store=…&catalog=…&version=…&cut=…&columns=a,b&define={…}&fill={…}&lumimask={…}``;
+    the last three are JSON objects.
     """
 
     dataset: str
@@ -45,6 +46,7 @@ class DatasetAddress:
     columns: tuple[str, ...] | None = None
     define: tuple[tuple[str, str], ...] = ()
     fill: tuple[tuple[str, Any], ...] = ()
+    lumimask: LumiMask | None = None
     path: str = ""
     """What follows the dataset's name after a slash: a file of `SkyhookFileSystem`."""
 
@@ -69,7 +71,7 @@ class DatasetAddress:
             if not value or name in options:
                 raise InvalidRequest(f"{name!r} in {url!r} is {'given twice' if value else 'empty'}")
             options[name] = value
-        for name in {"define", "fill"} & set(options):
+        for name in {"define", "fill", "lumimask"} & set(options):
             options[name] = _object(url, name, options[name])
         if "version" in options:
             options["version"] = _number(url, options["version"])
@@ -114,6 +116,8 @@ class DatasetAddress:
                 value = json.dumps(dict(value)) if value else None
             elif name == "columns":
                 value = None if value is None else ",".join(value)
+            elif name == "lumimask":
+                value = None if value is None else json.dumps(value.to_dict(), separators=(",", ":"))
             if value is not None:
                 options[name] = str(value)
         path = f"/{quote(self.path)}" if self.path else ""
@@ -147,6 +151,7 @@ class DatasetAddress:
             version=self.version,
             define=dict(self.define),
             fill=dict(self.fill),
+            lumimask=self.lumimask,
         )
         return Answer(self.client().backend.ask(value))
 
@@ -215,6 +220,7 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "columns": split_columns,
     "define": _pairs,
     "fill": _pairs,
+    "lumimask": LumiMask.of,
 }
 """What an address can say, and how it is kept."""
 

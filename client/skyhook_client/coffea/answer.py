@@ -68,6 +68,7 @@ class Answer:
                 f"NanoEvents have whole collections: leave out objects= (for {named}) and mask, as in "
                 f"events.{value.objects[0][0]}[…]; to_awkward() and to_file() can thin"
             )
+        self._bounds: list[int] | None = None
         self.backend: Backend = question.backend
         self.version: DatasetVersion = question.version
         stored = {column.name: column for column in self.backend.columns(self.version)}
@@ -103,12 +104,14 @@ class Answer:
     def selects(self) -> bool:
         """Whether not all events are in the answer."""
         value = self.question.value
-        return value.cut is not None or value.limit is not None
+        return value.selects or value.limit is not None
 
-    @cached_property
+    @property
     def bounds(self) -> list[int]:
         """Where partitions begin, and where the last one ends, in events of the version."""
-        return [0, *accumulate(self.backend.partition_events(self.version))]
+        if self._bounds is None:
+            self._bounds = [0, *accumulate(self.backend.partition_events(self.version))]
+        return self._bounds
 
     @cached_property
     def uuid(self) -> UUID:
@@ -272,7 +275,7 @@ class Part:
         """What it is a part of."""
         return self.selection.answer
 
-    @cached_property
+    @property
     def _slice(self) -> tuple[int, int]:
         if self.entries is None:
             return 0, len(self.selection)

@@ -46,7 +46,7 @@ class SkyhookFileSystem(AbstractFileSystem):  # type: ignore[misc]
     ----------
     **options
         What paths do not say themselves, as `DatasetAddress` has it: `store`, `catalog`, `version`, `cut`,
-        `columns`, `define` and `fill`. And what fsspec knows.
+        `columns`, `define`, `fill` and `lumimask`. And what fsspec knows.
     """
 
     protocol = SCHEME
@@ -62,11 +62,12 @@ class SkyhookFileSystem(AbstractFileSystem):  # type: ignore[misc]
         columns: Any = None,
         define: Any = None,
         fill: Any = None,
+        lumimask: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         asked = {"store": store, "catalog": catalog, "version": version, "cut": cut}
-        asked |= {"columns": columns, "define": define, "fill": fill}
+        asked |= {"columns": columns, "define": define, "fill": fill, "lumimask": lumimask}
         self._asked = {name: value for name, value in asked.items() if value is not None}
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
@@ -167,7 +168,7 @@ def parquet_files(dataset: str, store: Any = None, **options: Any) -> list[str]:
     store : str or path, optional
         Where it is; by default what `skyhook_client.connect()` opens here.
     **options
-        `catalog`, `version` (the latest by default), `cut`, `columns`, `define` and `fill`.
+        `catalog`, `version` (the latest by default), `cut`, `columns`, `define`, `fill` and `lumimask`.
 
     Raises
     ------

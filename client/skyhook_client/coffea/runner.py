@@ -41,7 +41,7 @@ class SkyhookRunner(processor.Runner):  # type: ignore[misc]
 
     A fileset is a dict of name and dataset: ``"skyhook://dy"``, a list of these, or a dict of `files` (one
     of the former), `metadata`, `preload`, and what `Client.query` takes: `cut`, `columns`, `define`,
-    `fill`, `version`. The cut runs where the data is; a processor gets the events that pass.
+    `fill`, `lumimask`, `version`. The cut runs where the data is; a processor gets the events that pass.
 
     Chunks are whole partitions of about `chunksize` events, before the cut; partitions that are longer
     are cut. What is shipped to where a processor runs is an address, which is opened there.
