@@ -183,7 +183,8 @@ class _Compiler:
         info = None if value.list is None else self._names.list_info(value.list)
         in_collection = info is not None and info.collection and name.startswith(info.name + "_")
         list_name = info.name if in_collection and info is not None else name
-        group = self._group(axis)
+        alone = self._names.lies_alone(name, value.list)
+        group = self._own_group() if alone else self._group(axis)
         return node, Output(name, value.dtype, group, list_name, in_collection, None, value.optional, title)
 
     def _kept(self, list_name: str) -> int:
@@ -192,6 +193,10 @@ class _Compiler:
             text = self._conditions[list_name]
             self._thinned[list_name] = compile_thinning(self._builder, self._names, list_name, text)
         return self._thinned[list_name]
+
+    def _own_group(self) -> int:
+        """Return an output axis that no other output shares."""
+        return self._groups.setdefault(-2 - len(self._groups), len(self._groups))
 
     def _group(self, axis: int) -> int:
         return self._groups.setdefault(axis, len(self._groups))

@@ -98,6 +98,7 @@ def _give_up_jobs(catalog: Catalog, idle_since_s: float, dry_run: bool) -> list[
     if dry_run:
         return catalog.jobs_idle_since(idle_since_s)
     jobs = catalog.drop_jobs_idle_since(idle_since_s)
+    catalog.drop_derived_idle_since(idle_since_s)
     catalog.sweep()
     return jobs
 

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 
 from .catalog import Catalog, DatasetVersion, ObjectInfo, Partition
+from .column_sets.derivation import Derivation, Pending, mentioned_by
 from .compile_query import Absent, Output, check_thinning, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
-from .expression import mentioned_names
+from .expression import compile_value
 from .merged_object import MergedColumn
-from .program import StoredColumn
+from .program import ProgramBuilder, StoredColumn
 from .query import Fill, Query
 from .resolve import DatasetNames, resolve_columns
 from .schema import OFFSETS_SUFFIX, Column, offsets_column
@@ -43,18 +44,31 @@ class Plan:
         self._check_partitions()
         self._catalog = catalog
         self._names = DatasetNames(catalog, self.version)
-        self._names.prefetch(_plain_names(query))
-        self._targets: Sequence[Column | str] = resolve_columns(self._names, query)
+        mentioned = mentioned_by(query)
+        self._names.prefetch(mentioned)
+        self._derived = Derivation(self._names, query, mentioned)
+        query = self._asked = self._derived.query
+        self._targets: Sequence[Column | str] = resolve_columns(self._names, query, self.query.define)
         check_thinning(self._names, query)
         self._compiled = compile_query(self._names, query, self._targets)
         self._parts: list[Partition] | None = None
+        self._narrowed = False
         self._forget()
         self._check_fill()
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The columns of the answer, in order."""
-        return self._compiled.outputs
+        return tuple(self._derived.titled(output) for output in self._compiled.outputs)
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        """Derived columns of the dataset that are asked for and are to be stored first."""
+        if not self._narrowed:
+            return self._derived.pending
+        outputs = tuple(output.name for output in self._compiled.outputs)
+        named = mentioned_by(replace(self.query, columns=outputs))
+        return tuple(one for one in self._derived.pending if one.name in named)
 
     @property
     def terms(self) -> list[str]:
@@ -90,7 +104,8 @@ class Plan:
         other = object.__new__(Plan)
         other.__dict__.update(self.__dict__)
         other._targets = [t for t in self._targets if (t if isinstance(t, str) else t.name) in outputs]
-        other._compiled = compile_query(self._names, self.query, other._targets)
+        other._compiled = compile_query(self._names, self._asked, other._targets)
+        other._narrowed = True
         other._forget()
         return other
 
@@ -98,9 +113,18 @@ class Plan:
         """Return the plan of another query to the same version. Raises as `plan` does."""
         return Plan(self._catalog, replace(query, version=self.version.number))
 
+    def stored_list(self, name: str) -> str | None:
+        """Return the stored list that a derived column lies in, if it does."""
+        return compile_value(ProgramBuilder(), self._names, name, dict(self._asked.define)).list
+
+    def renewed(self) -> Plan:
+        """Return the plan of the same question as it would be made now."""
+        made = Plan(self._catalog, self.query)
+        return made.only([output.name for output in self.outputs]) if self._narrowed else made
+
     def knows(self, name: str) -> bool:
-        """Return whether the dataset has a column of this name."""
-        return self._names.column(name) is not None
+        """Return whether the dataset has a column, or the definition of one, of this name."""
+        return self._names.column(name) is not None or name in self._derived.known
 
     def work(self, execution: str = "auto", rows: bool = False, histograms: bytes = b"") -> Work:
         """Return what is computed on every partition. Raises as `program` does."""
@@ -133,7 +157,7 @@ class Plan:
                 hints = {column.name: number for number, column in enumerate(self.columns(*layout_ids))}
             absent = [name for name in self.reads if name not in hints]
             if absent:
-                compiled = compile_query(self._names, self.query, self._targets, self._absent(absent, hints))
+                compiled = compile_query(self._names, self._asked, self._targets, self._absent(absent, hints))
             else:
                 compiled = self._compiled
                 builder = compiled.builder
@@ -186,7 +210,8 @@ class Plan:
 
     @cached_property
     def _whole_parts(self) -> Sequence[Partition]:
-        return self._catalog.partitions(self.version, *(self.query.partitions or ()))
+        parts = self._catalog.partitions(self.version, *(self.query.partitions or ()))
+        return self._derived.beside(parts)
 
     def _narrow(self, part: Partition) -> Partition:
         """Return a part with those of its objects that hold what is read."""
@@ -285,14 +310,6 @@ def plan(catalog: Catalog, query: Query) -> Plan:
 def _newest(there: Sequence[Mapping[str, int]], name: str) -> int | None:
     """Return the number of the last object that has a column."""
     return next((number for number in reversed(range(len(there))) if name in there[number]), None)
-
-
-def _plain_names(query: Query) -> set[str]:
-    """Return the names that the query may refer to, so that one look-up fetches them."""
-    names = {name.replace(".", "_", 1) for name in query.columns or ()}
-    for text in (query.cut, *(text for _, text in query.define)):
-        names |= set() if text is None else mentioned_names(text)
-    return names
 
 
 def check_value(column: Column, value: Fill) -> None:

@@ -115,9 +115,7 @@ class Query:
             body["lumimask"] = self.lumimask.to_dict()
         for name in ("define", "objects", "fill"):
             body[name] = dict(body[name])
-        for name, value in body["fill"].items():
-            if isinstance(value, float) and not math.isfinite(value):
-                body["fill"][name] = {"float": str(value)}
+        body["fill"] = {name: fill_to_json(value) for name, value in body["fill"].items()}
         return json.dumps({"query": QUERY_VERSION, **body}, allow_nan=False)
 
     @classmethod
@@ -147,7 +145,7 @@ class Query:
         if not isinstance(body.get("columns"), (list, type(None))):
             raise InvalidRequest(f"columns is {body['columns']!r}; a list of names is needed")
         if isinstance(body.get("fill"), dict):
-            body["fill"] = {name: _fill_from_json(name, value) for name, value in body["fill"].items()}
+            body["fill"] = {name: fill_from_json(name, value) for name, value in body["fill"].items()}
         return cls.make(**body)
 
 
@@ -174,7 +172,21 @@ def _pairs(what: str, mapping: Mapping[str, Any] | None) -> tuple[tuple[str, Any
     return tuple(mapping.items())
 
 
-def _fill_from_json(name: str, value: Any) -> Any:
+def fill_to_json(value: Any) -> Any:
+    """Return a fill value as JSON can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    return value
+
+
+def fill_from_json(name: str, value: Any) -> Any:
+    """Return the fill value of which `fill_to_json` made `value`.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is none.
+    """
     if isinstance(value, dict):
         if set(value) != {"float"} or value["float"] not in ("nan", "inf", "-inf"):
             raise InvalidRequest(f"fill[{name!r}] is {value!r}; a number or a bool is needed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from .catalog import Catalog, DatasetVersion
@@ -24,12 +24,26 @@ class DatasetNames:
         self.version = version
         self._columns: dict[str, Column | None] = {}
         self._lists: dict[str, ListInfo | None] = {}
+        self.definitions: set[str] = set()
+        """Derived columns of the dataset that are in use."""
+        self._beside: set[str] = set()
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Look up columns all at once."""
         wanted = set(names) - self._columns.keys()
         found = self.catalog.columns_named(self.version, wanted) if wanted else {}
         self._columns.update((name, found.get(name)) for name in wanted)
+
+    def add(self, column: Column, info: ListInfo | None) -> None:
+        """Add a column that lies beside those of the version, and its list if that is new too."""
+        self._columns[column.name] = column
+        if info is not None:
+            self._lists[info.name] = info
+            self._beside.add(info.name)
+
+    def lies_alone(self, definition: str, list_name: str | None) -> bool:
+        """Return whether the lists of a derived column of the dataset are its own, stored or not."""
+        return definition in self.definitions and (list_name is None or list_name in self._beside)
 
     def column(self, name: str) -> Column | None:
         """Return the column of this flat name, or None."""
@@ -59,8 +73,15 @@ class DatasetNames:
         return None if name is None else self.list_info(name)
 
 
-def resolve_columns(names: DatasetNames, query: Query) -> list[Column | str]:
+def resolve_columns(
+    names: DatasetNames, query: Query, own: Sequence[tuple[str, str]] | None = None
+) -> list[Column | str]:
     """Return what the query delivers, in order and once each: columns, and names of derived ones.
+
+    Parameters
+    ----------
+    own : sequence of (str, str), optional
+        Those definitions that count as columns if all are asked for; by default all of the query.
 
     Raises
     ------
@@ -71,9 +92,10 @@ def resolve_columns(names: DatasetNames, query: Query) -> list[Column | str]:
     """
     defined = [name for name, _ in query.define]
     for name in defined:
-        _check_defined(names, name)
+        check_defined(names, name)
     if query.columns is None:
-        return [*names.matching(None), *_deliverable(names, query)]
+        mine = [name for name, _ in (query.define if own is None else own)]
+        return [*names.matching(None), *(name for name in _deliverable(names, query) if name in mine)]
     found: dict[str, Column | str] = {}
     for asked in query.columns:
         for item in _resolve(names, asked.strip(), defined):
@@ -155,7 +177,14 @@ def _unknown(names: DatasetNames, asked: str, defined: list[str]) -> str:
     )
 
 
-def _check_defined(names: DatasetNames, name: str) -> None:
+def check_defined(names: DatasetNames, name: str) -> None:
+    """Refuse a name for a derived column that is no identifier, or that the dataset has already.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is one of these.
+    """
     if not name.isidentifier():
         raise InvalidRequest(
             f"define names a column {name!r}; letters, digits and _ are needed, no digit first"

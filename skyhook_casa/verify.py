@@ -140,13 +140,19 @@ class _Layouts:
 def _expected(catalog: Catalog, version: DatasetVersion) -> Iterator[_Expected]:
     """Yield each object of the version once."""
     seen: set[str] = set()
+    events: dict[int, int] = {}
     for part in catalog.partitions(version):
+        events[part.index] = part.events
         entries = f"entries {part.entry_start} to {part.entry_stop - 1} of {part.file.path}"
         place = f"partition {part.index} ({entries})"
         for layer, info in enumerate((part.object, *part.sets)):
             if info.name not in seen:
                 seen.add(info.name)
                 yield _Expected(info, part.events, f"column set {layer} of {place}" if layer else place)
+    for name, index, info in catalog.derived_of(version):
+        if info.name not in seen:
+            seen.add(info.name)
+            yield _Expected(info, events[index], f"derived column {name} of partition {index}")
     for tree in catalog.trees(version):
         if tree.object.name not in seen:
             seen.add(tree.object.name)

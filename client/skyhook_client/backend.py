@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skyhook_casa.errors import InvalidRequest
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from skyhook_casa.batch import Array, Batch
-    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, FileInfo
+    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, Definition, FileInfo
+    from skyhook_casa.column_sets.report import AddedColumns
     from skyhook_casa.compile_query import Output
     from skyhook_casa.explain import Explanation
     from skyhook_casa.gc import Garbage
@@ -123,6 +124,29 @@ class Backend(ABC):
         **options: Any,
     ) -> IngestReport:
         """Make a new version of a dataset and return what was done."""
+
+    @abstractmethod
+    def add_columns(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None,
+        progress: ProgressCallback,
+        **options: Any,
+    ) -> AddedColumns:
+        """Make a new version of a dataset that has more columns, from other files."""
+
+    @abstractmethod
+    def define(self, dataset: str, definitions: Mapping[str, str]) -> None:
+        """Declare derived columns of a dataset."""
+
+    @abstractmethod
+    def definitions(self, dataset: str) -> list[Definition]:
+        """Return the derived columns of a dataset, oldest first."""
+
+    @abstractmethod
+    def drop_definition(self, dataset: str, name: str) -> None:
+        """Forget a derived column, and what was stored of it."""
 
     @abstractmethod
     def jobs(self) -> list[IngestJob]:

@@ -17,7 +17,8 @@ from .dataset import Dataset
 from .query import Query
 
 if TYPE_CHECKING:
-    from skyhook_casa.catalog import Catalog
+    from skyhook_casa.catalog import Catalog, Definition
+    from skyhook_casa.column_sets.report import AddedColumns
     from skyhook_casa.gc import Garbage
     from skyhook_casa.ingest import IngestReport
     from skyhook_casa.protocol.delivery_pb2 import ServiceStatus
@@ -142,6 +143,104 @@ class Client:
             report = self.backend.ingest(dataset, files, columns, bar.reach, **options)
         _log_skipped(report)
         return report
+
+    def add_columns(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None = None,
+        *,
+        on: Sequence[str] = ("run", "luminosityBlock", "event"),
+        fill: Fill | Mapping[str, Fill] | None = None,
+        replace: bool = False,
+        tree: str = "Events",
+    ) -> AddedColumns:
+        """Join columns of other files to the events of a dataset, in whatever order these come.
+
+        Makes a new version, which shares all objects of the latest one. If anything is wrong the
+        dataset stays as it was.
+
+        Parameters
+        ----------
+        dataset : str
+            Name of the dataset.
+        files : str, path or list of them
+            ROOT (TTree, RNTuple) or Parquet files. A service reads them where it runs.
+        columns : list of str, optional
+            Names and globs of the columns to take; by default all but the keys and what the dataset has.
+            ``Muon_x`` belongs to the collection ``Muon`` if there is one, and must be as long.
+        on : list of str
+            Columns of whole numbers, in the dataset and in the files, that name an event.
+        fill : number, or dict of column and number, optional
+            Values for events that no file has. Without it such events are refused, and so are events that
+            come twice, of which else the first counts.
+        replace : bool
+            True: the columns take the place of those that the dataset has; older versions keep theirs.
+        tree : str
+            The tree of ROOT files.
+
+        Raises
+        ------
+        NotFound
+            If there is no such dataset, or it lacks a key or, with `replace`, a column.
+        AlreadyExists
+            If the dataset has a column already, or got another version meanwhile.
+        IngestError
+            If a file cannot be read or lacks a column, or files contradict each other.
+        InvalidRequest
+            If events are missing or come twice, types or list lengths differ, or a fill does not fit.
+        """
+        options = {"on": on, "fill": fill, "replace": replace, "tree": tree}
+        with Progress(f"add columns to {dataset}", 0, "events", self.progress) as bar:
+            return self.backend.add_columns(dataset, files, columns, bar.reach, **options)
+
+    def define(self, dataset: str, definitions: Mapping[str, str]) -> None:
+        """Declare derived columns: queries may name them like stored ones, in every version.
+
+        The first query that needs one computes it for the whole version and stores it; later ones read
+        it. What cannot be stored (records, lists with missing elements) is computed with each query.
+        Defining a name again changes it.
+
+        Parameters
+        ----------
+        dataset : str
+            Name of the dataset.
+        definitions : dict of str to str
+            Name and expression, which may use other definitions:
+            ``{"dimuon_mass": "mass(Muon[0] + Muon[1])"}``.
+
+        Raises
+        ------
+        NotFound
+            If there is no such dataset.
+        InvalidRequest
+            If a name is taken or no identifier, or definitions use each other in a circle.
+        ExpressionError
+            If an expression cannot be parsed or typed; it shows the place.
+        """
+        self.backend.define(dataset, definitions)
+
+    def definitions(self, dataset: str) -> list[Definition]:
+        """Return the derived columns of a dataset, and for which versions they are stored.
+
+        Raises
+        ------
+        NotFound
+            If there is no such dataset.
+        """
+        return self.backend.definitions(dataset)
+
+    def drop_definition(self, dataset: str, name: str) -> None:
+        """Forget a derived column and what is stored of it; `gc` then frees the space.
+
+        Raises
+        ------
+        NotFound
+            If there is none of this name.
+        InvalidRequest
+            If other definitions use it.
+        """
+        self.backend.drop_definition(dataset, name)
 
     def dataset(self, name: str, version: int | None = None) -> Dataset:
         """Return a version of a dataset, the latest by default.

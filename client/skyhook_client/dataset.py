@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import awkward as ak
     import pyarrow as pa
 
-    from skyhook_casa.catalog import DatasetVersion, FileInfo
+    from skyhook_casa.catalog import DatasetVersion, Definition, FileInfo
     from skyhook_casa.lumimask import LumiMask
     from skyhook_casa.schema import Column
 
@@ -54,6 +54,11 @@ class Dataset:
         return self._version.created
 
     @property
+    def note(self) -> str:
+        """What was noted of this version, such as the columns that were added."""
+        return self._version.note
+
+    @property
     def events(self) -> int:
         """How many events there are."""
         return self._version.events
@@ -84,6 +89,10 @@ class Dataset:
                 columns.setdefault(column.list, []).append(column)
         lists = {info.name: info for info in backend.lists(self._version)}
         return {name: Collection(name, lists[name].counter, tuple(found)) for name, found in columns.items()}
+
+    def definitions(self) -> list[Definition]:
+        """Return the derived columns of the dataset; see `Client.define`."""
+        return self._client.backend.definitions(self.name)
 
     def versions(self) -> list[DatasetVersion]:
         """Return all versions of the dataset, newest first."""

@@ -141,6 +141,11 @@ def _summary(dataset: Dataset) -> Iterable[tuple[str, str]]:
     yield "events", f"{dataset.events:,} in {counted(dataset.partitions, 'partition')}"
     yield "size", f"{human_bytes(dataset.size)}{share} of {counted(len(files), 'ROOT file')}"
     yield "files", _names([file.path for file in files], most=3)
+    if dataset.note:
+        yield "note", dataset.note
+    derived = dataset.definitions()
+    if derived:
+        yield "derived", _names([f"{one.name} = {one.text}" for one in derived])
 
 
 def _sections(dataset: Dataset) -> Iterable[Section]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from skyhook_casa.batch import Batch
-    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, FileInfo, Job
+    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, Definition, FileInfo, Job
+    from skyhook_casa.column_sets.report import AddedColumns
     from skyhook_casa.explain import Explanation
     from skyhook_casa.gc import Garbage
     from skyhook_casa.ingest import IngestReport, ProgressCallback
@@ -151,6 +152,34 @@ class EmbeddedBackend(Backend, JobControl):
         return ingest(
             self._catalog, self.store, dataset, files, columns=columns, progress=progress, **options
         )
+
+    def add_columns(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None,
+        progress: ProgressCallback,
+        **options: Any,
+    ) -> AddedColumns:
+        """See `Backend.add_columns`."""
+        from skyhook_casa.column_sets.add_columns import add_columns
+
+        return add_columns(self.catalog, self.store, dataset, files, columns, progress=progress, **options)
+
+    def define(self, dataset: str, definitions: Mapping[str, str]) -> None:
+        """See `Backend.define`."""
+        from skyhook_casa.column_sets.derived import define
+
+        define(self.catalog, dataset, definitions)
+
+    def definitions(self, dataset: str) -> list[Definition]:
+        """See `Backend.definitions`."""
+        self.catalog.version(dataset)  # refuses one that is not there
+        return self.catalog.definitions(dataset)
+
+    def drop_definition(self, dataset: str, name: str) -> None:
+        """See `Backend.drop_definition`."""
+        self.catalog.drop_definition(dataset, name)
 
     def jobs(self) -> list[IngestJob]:
         """See `Backend.jobs`."""
@@ -286,10 +315,12 @@ class EmbeddedRun(Run):
         return self._scan(self._question.plan).fill()
 
     def _scan(self, plan: Plan) -> Scan:
+        from skyhook_casa.column_sets.derived import ready
         from skyhook_casa.scan import Scan
 
         asked = self._question
         store, threads = asked.backend.store, asked.backend.threads
+        plan = ready(plan, asked.backend.catalog, store, threads)
         scan = Scan(plan, store, threads, self._progress, self._rows, asked.execution, self._histograms)
         self.report: Report = scan.report
         return scan

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from skyhook_casa import __version__
+from skyhook_casa.column_sets.derived import define
 from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
 from skyhook_casa.explain import explain
 from skyhook_casa.gc import GRACE_S, collect_garbage
@@ -18,6 +19,7 @@ from skyhook_casa.protocol.convert import to_message
 from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryServicer
 from skyhook_casa.verify import verify
 
+from .adding import Adding
 from .callers import caller
 from .errors import abort_with
 from .logs import bound, get_logger
@@ -150,6 +152,43 @@ class Delivery(DeliveryServicer):
             context, lambda catalog: collect_garbage(catalog, store, dry_run=dry_run, grace_s=grace_s)
         )
         return to_message(found, pb.Garbage)
+
+    # -- column sets --------------------------------------------------------------------------
+    async def AddColumns(
+        self, request: pb.AddColumnsRequest, context: Any
+    ) -> AsyncIterator[pb.AddColumnsEvent]:
+        """Join columns of files to the events of a dataset."""
+        adding = Adding(self._engine, request)
+        running = asyncio.ensure_future(self._do(context, adding.run))
+        try:
+            async for progress in adding.progress(running):
+                yield pb.AddColumnsEvent(progress=progress)
+            found = await running
+        finally:
+            adding.cancel()
+        _log.info("added_columns", client=caller(context), dataset=found.dataset, version=found.version)
+        yield pb.AddColumnsEvent(found=to_message(found, pb.AddedColumns))
+
+    async def Define(self, request: pb.DefineRequest, context: Any) -> pb.Done:
+        """Declare derived columns."""
+        texts = {one.name: one.text for one in request.definitions}
+        await self._look(context, lambda catalog: define(catalog, request.dataset, texts))
+        return pb.Done()
+
+    async def ListDefinitions(self, request: pb.DatasetRequest, context: Any) -> AsyncIterator[pb.Definition]:
+        """Give the derived columns of a dataset."""
+
+        def listed(catalog: Catalog) -> list[Any]:
+            catalog.version(request.dataset)  # refuses one that is not there
+            return list(catalog.definitions(request.dataset))
+
+        for one in await self._look(context, listed):
+            yield to_message(one, pb.Definition)
+
+    async def DropDefinition(self, request: pb.DropDefinitionRequest, context: Any) -> pb.Done:
+        """Forget a derived column."""
+        await self._look(context, lambda catalog: catalog.drop_definition(request.dataset, request.name))
+        return pb.Done()
 
     # -- queries ------------------------------------------------------------------------------
     async def Resolve(self, request: pb.QueryStart, context: Any) -> pb.QueryPlan:

@@ -13,6 +13,7 @@ from typing import Final
 from skyhook_casa import __version__
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog.place import catalog_address
+from skyhook_casa.column_sets.derived import ready
 from skyhook_casa.cores import usable_cores
 from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
 from skyhook_casa.execution import EXECUTIONS
@@ -113,6 +114,10 @@ class Engine:
 
     def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
         prepared = self.prepare(start)
+        if prepared.plan.pending:
+            with prepared.lock:
+                ready(prepared.plan, self.catalog, self.store)
+            prepared = self.prepare(start)
         return prepared, prepared.work(start.execution or "auto", start.rows, start.histograms)
 
     def new_query_id(self) -> str:

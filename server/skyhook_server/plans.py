@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from skyhook_casa import __version__
 from skyhook_casa.catalog import Catalog, Partition
@@ -56,7 +57,7 @@ class Plans:
     def __init__(self, catalog: Catalog, most: int) -> None:
         self._catalog = catalog
         self._most = most
-        self._plans: OrderedDict[tuple[int, str, bool], Prepared] = OrderedDict()
+        self._plans: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._lock = threading.Lock()
 
     def prepare(self, query: Query, counts: bool = False) -> Prepared:
@@ -69,7 +70,7 @@ class Plans:
         """
         version = self._catalog.version(query.dataset, query.version)
         query = replace(query, version=version.number)
-        key = (version.id, query.to_json(), counts)
+        key = (version.id, query.to_json(), counts, self._catalog.derived_state(version))
         with self._lock:
             if key in self._plans:
                 self._plans.move_to_end(key)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 
 from .database import open_database
+from .derived import Derived
 from .jobs import Jobs
 from .service_jobs import ServiceJobs
 from .types import (
     ColumnSet,
     DatasetInfo,
     DatasetVersion,
+    Definition,
+    DerivedSet,
     FileInfo,
     Job,
     MetaTree,
@@ -31,6 +34,8 @@ __all__ = [
     "ColumnSet",
     "DatasetInfo",
     "DatasetVersion",
+    "Definition",
+    "DerivedSet",
     "FileInfo",
     "Job",
     "MetaTree",
@@ -42,7 +47,7 @@ __all__ = [
 ]
 
 
-class Catalog(Writing, Jobs, ServiceJobs):
+class Catalog(Writing, Derived, Jobs, ServiceJobs):
     """A catalog in SQLite or PostgreSQL. Safe to use from many threads and processes.
 
     Cheap to make: a process keeps one connection pool for each address.

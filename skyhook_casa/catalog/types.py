@@ -108,6 +108,38 @@ class DatasetVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Definition:
+    """A derived column of a dataset, and where it is stored."""
+
+    name: str
+    text: str
+    """Its expression."""
+    created: datetime
+    """In UTC."""
+    versions: tuple[int, ...]
+    """Numbers of the versions for which it was computed and stored."""
+    bytes: int
+    """Bytes of the objects that hold it."""
+
+
+class DerivedSet(NamedTuple):
+    """What was computed of a definition for one version, or is being."""
+
+    id: int
+    name: str
+    digest: str
+    """Of the definition and those that it uses."""
+    state: str
+    """`running`, `done`, or `inline` for what is computed with each query instead."""
+    description: str
+    """How it is stored, as JSON, once done."""
+    owner: str
+    """Who computes it."""
+    lease_until_s: float
+    """Until when it is the owner's alone, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetInfo:
     """One line of the list of datasets."""
 

@@ -16,6 +16,7 @@ from ..schema import Schema
 from . import statements as s
 from . import tables as t
 from .database import Database
+from .derived import forget_derived
 from .jobs import finish_job
 from .names import check_name
 from .reading import Reading, load_schema, make_version
@@ -141,6 +142,7 @@ class Writing(Reading):
                 select(t.versions.c.id).where(t.versions.c.dataset_id == found)
             ).scalars()
             _delete_versions(connection, list(ids))
+            connection.execute(t.definitions.delete().where(t.definitions.c.dataset_id == found))
             connection.execute(t.datasets.delete().where(t.datasets.c.id == found))
 
     def sweep(self) -> None:
@@ -364,6 +366,7 @@ class _Commit:
 
 def _delete_versions(connection: Connection, ids: list[int]) -> None:
     rows = [{"id": id_} for id_ in ids]
+    forget_derived(connection, ids)
     if rows:
         for table, of_version in _of_version.items():
             connection.execute(table.delete().where(of_version), rows)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..catalog import Catalog, DatasetVersion, Partition
 from ..errors import InvalidRequest, NotFound, did_you_mean
 from ..plan import check_value, plan
 from ..query import Fill, Query
+from ..report import counted
 from ..scan import Scan
 from ..schema import Schema, offsets_column
 from ..stores import ObjectStore
@@ -28,6 +28,7 @@ from .friend_schema import FriendSchemas, with_columns
 from .joined_columns import JoinedColumns
 from .keys import KEY_EVENT_BYTES, Array, KeyIndex
 from .objects import SetObjects
+from .report import AddedColumns
 
 KEYS: Final = ("run", "luminosityBlock", "event")
 """What names an event of CMS."""
@@ -37,27 +38,6 @@ NAMED_MAX: Final = 3
 """Events that an error names."""
 
 ProgressCallback = Callable[[int, int], None]
-
-
-@dataclass(slots=True)
-class AddedColumns:
-    """What `add_columns` did."""
-
-    dataset: str
-    version: int
-    """The number of the version it made."""
-    columns: tuple[str, ...]
-    events: int
-    """Events of the dataset."""
-    missing: int
-    """Events of the dataset that no file has; they have the fill values."""
-    duplicates: int
-    """Events of the files that came again; the first counts."""
-    unused: int
-    """Events of the files that the dataset does not have."""
-    bytes: int
-    """Bytes of the new objects."""
-    seconds: float
 
 
 def add_columns(
@@ -131,7 +111,7 @@ def add_columns(
         parts,
         catalog.files(version),
         trees=catalog.trees(version),
-        note=f"columns {', '.join(join.columns)} from {len(files)} files",
+        note=f"columns {', '.join(join.columns)} from {counted(len(files), 'file')}",
         expected=version.number,
     )
     nbytes = sum(part.sets[-1].bytes for part in parts if part.events)

@@ -19,6 +19,7 @@ class FriendSchemas:
     ) -> None:
         self._version = version
         self._whole = catalog.schema(version)
+        self._defined = catalog.definition_texts(version.dataset)
         self._keys = keys
         self._everything = everything
         self._replaces = replaces
@@ -71,8 +72,8 @@ class FriendSchemas:
         counter = known or schema.columns[info.counter]
         if counter.counts != info.name:
             raise AlreadyExists(
-                f"dataset {self._version.dataset!r} has a column {info.counter!r}, which is no length of list "
-                f"{info.name!r}"
+                f"dataset {self._version.dataset!r} has a column {info.counter!r}, which is not the length "
+                f"of list {info.name!r}"
             )
         found.columns[counter.name] = counter
 
@@ -94,6 +95,8 @@ class FriendSchemas:
 
     def _check(self, column: Column) -> None:
         before, dataset = self._whole.columns.get(column.name), self._version.dataset
+        if column.name in self._defined:
+            raise AlreadyExists(f"dataset {dataset!r} has a definition of {column.name!r}; drop it first")
         if not self._replaces:
             if before is not None:
                 raise AlreadyExists(

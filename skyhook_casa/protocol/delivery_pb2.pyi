@@ -255,6 +255,92 @@ class IngestRun(_message.Message):
     updated: int
     def __init__(self, id: _Optional[int] = ..., key: _Optional[str] = ..., dataset: _Optional[str] = ..., state: _Optional[str] = ..., description: _Optional[str] = ..., version: _Optional[int] = ..., updated: _Optional[int] = ...) -> None: ...
 
+class AddColumnsRequest(_message.Message):
+    __slots__ = ("dataset", "files", "columns", "on", "fill", "replace", "tree")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ON_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FIELD_NUMBER: _ClassVar[int]
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    files: _containers.RepeatedScalarFieldContainer[str]
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    on: _containers.RepeatedScalarFieldContainer[str]
+    fill: str
+    replace: bool
+    tree: str
+    def __init__(self, dataset: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., on: _Optional[_Iterable[str]] = ..., fill: _Optional[str] = ..., replace: _Optional[bool] = ..., tree: _Optional[str] = ...) -> None: ...
+
+class AddColumnsEvent(_message.Message):
+    __slots__ = ("progress", "found")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    progress: Advance
+    found: AddedColumns
+    def __init__(self, progress: _Optional[_Union[Advance, _Mapping]] = ..., found: _Optional[_Union[AddedColumns, _Mapping]] = ...) -> None: ...
+
+class AddedColumns(_message.Message):
+    __slots__ = ("dataset", "version", "columns", "events", "missing", "duplicates", "unused", "bytes", "seconds")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    version: int
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    events: int
+    missing: int
+    duplicates: int
+    unused: int
+    bytes: int
+    seconds: float
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., events: _Optional[int] = ..., missing: _Optional[int] = ..., duplicates: _Optional[int] = ..., unused: _Optional[int] = ..., bytes: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class NewDefinition(_message.Message):
+    __slots__ = ("name", "text")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class DefineRequest(_message.Message):
+    __slots__ = ("dataset", "definitions")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    definitions: _containers.RepeatedCompositeFieldContainer[NewDefinition]
+    def __init__(self, dataset: _Optional[str] = ..., definitions: _Optional[_Iterable[_Union[NewDefinition, _Mapping]]] = ...) -> None: ...
+
+class DropDefinitionRequest(_message.Message):
+    __slots__ = ("dataset", "name")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    name: str
+    def __init__(self, dataset: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Definition(_message.Message):
+    __slots__ = ("name", "text", "created", "versions", "bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    created: int
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    bytes: int
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., created: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., bytes: _Optional[int] = ...) -> None: ...
+
 class QueryStart(_message.Message):
     __slots__ = ("query", "execution", "deliver", "rows", "histograms", "unordered", "held")
     class Deliver(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):

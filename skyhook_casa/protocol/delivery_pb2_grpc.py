@@ -95,6 +95,26 @@ class DeliveryStub:
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.GarbageRequest.SerializeToString,
                 response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Garbage.FromString,
                 _registered_method=True)
+        self.AddColumns = channel.unary_stream(
+                '/skyhook_casa.v1.Delivery/AddColumns',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.AddColumnsRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.AddColumnsEvent.FromString,
+                _registered_method=True)
+        self.Define = channel.unary_unary(
+                '/skyhook_casa.v1.Delivery/Define',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DefineRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Done.FromString,
+                _registered_method=True)
+        self.ListDefinitions = channel.unary_stream(
+                '/skyhook_casa.v1.Delivery/ListDefinitions',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Definition.FromString,
+                _registered_method=True)
+        self.DropDefinition = channel.unary_unary(
+                '/skyhook_casa.v1.Delivery/DropDefinition',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DropDefinitionRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Done.FromString,
+                _registered_method=True)
         self.Resolve = channel.unary_unary(
                 '/skyhook_casa.v1.Delivery/Resolve',
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.QueryStart.SerializeToString,
@@ -197,6 +217,32 @@ class DeliveryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddColumns(self, request, context):
+        """Joins columns of files to the events of the latest version of a dataset, in a new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Define(self, request, context):
+        """Declares derived columns. The first query that needs one has it stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDefinitions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDefinition(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Resolve(self, request, context):
         """What a query would deliver. Wrong queries are refused here, before anything runs.
         """
@@ -286,6 +332,26 @@ def add_DeliveryServicer_to_server(servicer, server):
                     servicer.CollectGarbage,
                     request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.GarbageRequest.FromString,
                     response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Garbage.SerializeToString,
+            ),
+            'AddColumns': grpc.unary_stream_rpc_method_handler(
+                    servicer.AddColumns,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.AddColumnsRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.AddColumnsEvent.SerializeToString,
+            ),
+            'Define': grpc.unary_unary_rpc_method_handler(
+                    servicer.Define,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DefineRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Done.SerializeToString,
+            ),
+            'ListDefinitions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListDefinitions,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Definition.SerializeToString,
+            ),
+            'DropDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDefinition,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DropDefinitionRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Done.SerializeToString,
             ),
             'Resolve': grpc.unary_unary_rpc_method_handler(
                     servicer.Resolve,
@@ -633,6 +699,114 @@ class Delivery:
             '/skyhook_casa.v1.Delivery/CollectGarbage',
             skyhook__casa_dot_protocol_dot_delivery__pb2.GarbageRequest.SerializeToString,
             skyhook__casa_dot_protocol_dot_delivery__pb2.Garbage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddColumns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/AddColumns',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.AddColumnsRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.AddColumnsEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Define(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/Define',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.DefineRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.Done.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/ListDefinitions',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.Definition.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/DropDefinition',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.DropDefinitionRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.Done.FromString,
             options,
             channel_credentials,
             insecure,

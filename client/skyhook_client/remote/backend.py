@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from skyhook_casa.catalog import DatasetInfo, DatasetVersion, FileInfo
+from skyhook_casa.catalog import DatasetInfo, DatasetVersion, Definition, FileInfo
 from skyhook_casa.errors import NotFound, ProtocolError, ServiceLost
 from skyhook_casa.gc import Garbage
 from skyhook_casa.ingest import IngestReport, ProgressCallback
@@ -20,12 +20,16 @@ from skyhook_casa.verify import Verification
 
 from ..backend import Backend, Question
 from ..jobs import IngestJob
+from . import added
 from .address import Address
 from .answers import received
 from .channel import Channel, Patience
 from .fetch import Fetcher
 from .ingest import Ingests
 from .question import RemoteQuestion
+
+if TYPE_CHECKING:
+    from skyhook_casa.column_sets.report import AddedColumns
 
 TREE_BYTES_MAX: Final = 1 << 30
 """Longest tree of one file that is taken."""
@@ -129,6 +133,32 @@ class RemoteBackend(Backend):
     ) -> IngestReport:
         """See `Backend.ingest`; the files are read where the service runs."""
         return self._ingests.run(dataset, files, columns, progress, **options)
+
+    def add_columns(
+        self,
+        dataset: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        columns: Sequence[str] | None,
+        progress: ProgressCallback,
+        **options: Any,
+    ) -> AddedColumns:
+        """See `Backend.add_columns`; the files are read where the service runs."""
+        request = added.request(dataset, files, columns, **options)
+        return added.followed(self.channel, request, progress)
+
+    def define(self, dataset: str, definitions: Mapping[str, str]) -> None:
+        """See `Backend.define`."""
+        self.channel.ask("Delivery.Define", added.definitions(dataset, definitions), again=False)
+
+    def definitions(self, dataset: str) -> list[Definition]:
+        """See `Backend.definitions`."""
+        found = self.channel.list("Delivery.ListDefinitions", pb.DatasetRequest(dataset=dataset))
+        return [received(one, Definition) for one in found]
+
+    def drop_definition(self, dataset: str, name: str) -> None:
+        """See `Backend.drop_definition`."""
+        request = pb.DropDefinitionRequest(dataset=dataset, name=name)
+        self.channel.ask("Delivery.DropDefinition", request, again=False)
 
     def jobs(self) -> list[IngestJob]:
         """See `Backend.jobs`."""

@@ -1,0 +1,133 @@
+"""Definitions of a dataset in a query: read where they are stored, else computed with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from ..catalog import DerivedSet, Partition
+from ..compile_query import Output
+from ..definitions import definition_digests, needed
+from ..errors import InvalidRequest
+from ..expression import mentioned_names
+from ..query import Query
+from ..resolve import DatasetNames
+from ..schema import Column, ListInfo
+
+DIGEST_CHARS = 12
+"""Of the digest, in the name of the column that is stored: enough for the definitions of one name."""
+
+
+class Pending(NamedTuple):
+    """A derived column that is asked for and not stored."""
+
+    name: str
+    digest: str
+
+
+class Stored(NamedTuple):
+    """How a derived column is stored."""
+
+    column: Column
+    list: ListInfo | None
+    """Its list, if that is not one of the dataset's."""
+    text: str
+    """The expression that reads it."""
+
+    def to_json(self) -> str:
+        """Return what `from_json` reads."""
+        info = None if self.list is None else astuple(self.list)
+        return json.dumps({"column": astuple(self.column), "list": info, "text": self.text})
+
+    @classmethod
+    def from_json(cls, text: str) -> Stored:
+        """Return what `to_json` wrote."""
+        found = json.loads(text)
+        info = None if found["list"] is None else ListInfo(*found["list"])
+        return cls(Column(*found["column"]), info, found["text"])
+
+
+class Derivation:
+    """What the definitions of a dataset mean for one query.
+
+    Attributes
+    ----------
+    query : Query
+        The query with the definitions that it uses; those that are stored are read.
+    known : dict
+        All definitions of the dataset.
+    pending : tuple of Pending
+        Those that the query names and that are neither stored nor known to be no use to store.
+    """
+
+    def __init__(self, names: DatasetNames, query: Query, mentioned: set[str]) -> None:
+        self.query = query
+        self.pending: tuple[Pending, ...] = ()
+        self._sets: list[DerivedSet] = []
+        self._titles: dict[str, str] = {}
+        self._names = names
+        self.known = names.catalog.definition_texts(names.version.dataset)
+        if self.known:
+            self._use(mentioned)
+
+    def titled(self, output: Output) -> Output:
+        """Return a column of the answer with its definition as its title, wherever it is read from."""
+        title = self._titles.get(output.name)
+        return output if title is None else replace(output, title=title)
+
+    def beside(self, parts: Sequence[Partition]) -> Sequence[Partition]:
+        """Return the partitions with the objects of the derived columns that are read."""
+        for one in self._sets:
+            objects = self._names.catalog.derived_objects(one.id)
+            parts = [
+                part._replace(sets=(*part.sets, objects[part.index])) if part.index in objects else part
+                for part in parts
+            ]
+        return parts
+
+    def _use(self, mentioned: set[str]) -> None:
+        for name, _ in self.query.define:
+            if name in self.known:
+                raise InvalidRequest(
+                    f"define names a column {name!r}, which dataset {self._names.version.dataset!r} has as a "
+                    "definition; choose another name"
+                )
+        globs = [text for text in self.query.columns or () if "*" in text or "?" in text]
+        named = {n for n in self.known if n in mentioned or any(fnmatchcase(n, one) for one in globs)}
+        self._names.prefetch(self.known)
+        texts = {n: text for n, text in self.known.items() if self._names.column(n) is None}
+        if not named & texts.keys():
+            return
+        digests = definition_digests(self.known)
+        sets = self._names.catalog.derived_sets(
+            self._names.version, [digests[name] for name in needed(texts, named)]
+        )
+        stored = {name: sets[digests[name]] for name in texts if digests[name] in sets}
+        done = {name: one for name, one in stored.items() if one.state == "done"}
+        for name, one in done.items():
+            texts[name] = self._read(one)
+        used = needed(texts, named)
+        self._sets = [one for name, one in done.items() if name in used]
+        self._names.definitions = set(used)
+        self._titles = {name: self.known[name] for name in used}
+        self.query = replace(self.query, define=(*((n, texts[n]) for n in used), *self.query.define))
+        inline = {name for name, one in stored.items() if one.state == "inline"}
+        left = [name for name in used if name in named and name not in done and name not in inline]
+        self.pending = tuple(Pending(name, digests[name]) for name in left)
+
+    def _read(self, one: DerivedSet) -> str:
+        """Make the column of a stored definition known; return the expression that reads it."""
+        stored = Stored.from_json(one.description)
+        self._names.add(stored.column, stored.list)
+        return stored.text
+
+
+def mentioned_by(query: Query) -> set[str]:
+    """Return the names that the query may refer to, so that one look-up fetches them."""
+    names = {name.replace(".", "_", 1) for name in query.columns or ()}
+    for text in (query.cut, *(text for _, text in query.define)):
+        names |= set() if text is None else mentioned_names(text)
+    return names
