@@ -144,12 +144,13 @@ def from_wire(batch: pa.RecordBatch, outputs: tuple[Output, ...], rows: bool = F
 
 def _elements(axis: Axis, column: pa.Array) -> tuple[list[Any], Array]:
     """Return the columns of a jagged axis, and its offsets from 0."""
-    offsets = _numpy(column.offsets)[0].astype(np.int64)
+    narrow = _numpy(column.offsets)[0]
     content = column.values
-    rising = offsets[0] >= 0 and bool((np.diff(offsets) >= 0).all()) and offsets[-1] <= len(content)
+    rising = narrow[0] >= 0 and bool((narrow[1:] >= narrow[:-1]).all()) and narrow[-1] <= len(content)
     if not rising or column.null_count or content.null_count:
         raise ProtocolError(f"the lists of {axis.name} have offsets that do not fit their elements")
-    first, stop = int(offsets[0]), int(offsets[-1])
+    first, stop = int(narrow[0]), int(narrow[-1])
+    offsets = narrow.astype(np.int64)
     content = content.slice(first, stop - first)
     return content.flatten(), offsets - first if first else offsets
 

@@ -25,6 +25,8 @@ FETCH_S: Final = 30.0
 """Seconds that a fetch may take …"""
 FETCH_BYTES_PER_S: Final = 1 << 20
 """… and one more for each so many bytes."""
+COLUMN_BYTES: Final = 64 << 10
+"""Batches with fewer bytes in each column, on the average, are joined before they are looked at."""
 CLIENTS_MAX: Final = 256
 """Flight servers to which connections are kept."""
 OPTIONS: Final = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", SPLIT_BYTES_MAX)]
@@ -165,16 +167,17 @@ def unpacked(
     ProtocolError
         If they are not those that were announced.
     """
-    found = [from_wire(batch, outputs, rows) for batch in _joined(split, batches)]
+    found = [from_wire(batch, outputs, rows) for batch in _joined(split, batches, len(outputs))]
     events = sum(batch.events for batch in found)
     if events != split.events:
         raise ProtocolError(f"split {split.number} has {events} events; {split.events} were announced")
     return found
 
 
-def _joined(split: pb.Split, batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Return the same events in one batch: to copy them here is cheaper than to look at each column often."""
-    if len(batches) < 2:
+def _joined(split: pb.Split, batches: list[pa.RecordBatch], columns: int) -> list[pa.RecordBatch]:
+    """Return the same events in one batch if it is cheaper to copy them than to look at each column often."""
+    nbytes = sum(batch.nbytes for batch in batches)
+    if len(batches) < 2 or nbytes >= COLUMN_BYTES * len(batches) * columns:
         return batches
     try:
         for batch in batches:

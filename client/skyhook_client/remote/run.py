@@ -57,11 +57,14 @@ class RemoteRun(Run):
             nbytes, given = 0, False
             for batches in self._splits():
                 for number, batch in enumerate(batches, 1):
+                    if gathered and nbytes + batch.nbytes > batch_bytes:
+                        yield from self._joined(gathered).pieces(batch_bytes)
+                        gathered, nbytes, given = [], 0, True
                     gathered.append(batch)
                     nbytes += batch.nbytes
-                    if nbytes >= batch_bytes or (number == len(batches) and not given):
-                        whole, gathered, nbytes, given = self._joined(gathered), [], 0, True
-                        yield from whole.pieces(batch_bytes)
+                    if number == len(batches) and not given:
+                        yield from self._joined(gathered).pieces(batch_bytes)
+                        gathered, nbytes, given = [], 0, True
             if gathered or not given:
                 yield from self._joined(gathered).pieces(batch_bytes)
 
