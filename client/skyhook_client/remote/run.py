@@ -62,7 +62,7 @@ class RemoteRun(Run):
                         gathered, nbytes, given = [], 0, True
                     gathered.append(batch)
                     nbytes += batch.nbytes
-                    if number == len(batches) and not given:
+                    if nbytes >= batch_bytes or (number == len(batches) and not given):
                         yield from self._joined(gathered).pieces(batch_bytes)
                         gathered, nbytes, given = [], 0, True
             if gathered or not given:
