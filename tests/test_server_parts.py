@@ -574,6 +574,28 @@ def test_a_window_that_is_full_stops_the_work_until_the_client_has_taken_somethi
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("ticks", range(5))
+def test_a_client_that_leaves_just_when_something_changes_ends_its_query(dataset: Client, ticks: int) -> None:
+    """Else it would hold its window for ever."""
+
+    async def test() -> None:
+        run = asked(dataset, HandWork(), Query.make("dy", "event"))
+        events = run.events()
+        assert (await anext(events)).WhichOneof("event") == "plan"
+        telling = asyncio.ensure_future(anext(events))
+        await settle()
+        run.acknowledge(0)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+
+        telling.cancel()
+        await settle()
+
+        assert telling.cancelled()
+
+    asyncio.run(test())
+
+
 def test_a_split_that_was_never_announced_cannot_be_acknowledged(dataset: Client) -> None:
     async def test() -> None:
         run = asked(dataset, HandWork(), Query.make("dy", "event"))

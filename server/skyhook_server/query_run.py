@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -195,10 +196,10 @@ class QueryRun:
             if now - told_s >= PROGRESS_S and self.report.events_in != told:
                 told_s, told = now, self.report.events_in
                 yield pb.QueryEvent(progress=pb.Advance(done=told, total=self.plan.events))
-            try:
-                await asyncio.wait_for(self._changed.wait(), PROGRESS_S)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # `asyncio.wait_for` of Python 3.11 may swallow that the client went away.
+                async with asyncio.timeout(PROGRESS_S):
+                    await self._changed.wait()
         if self._kept is not None:
             self._cache.put(self._key, self._kept)
         yield pb.QueryEvent(end=self._end())
