@@ -7,9 +7,16 @@ from collections.abc import Collection, Mapping
 
 from .errors import InvalidRequest
 from .expression import mentioned_names
+from .functions import function_of
 
 DEFINITIONS_MAX = 1_000
 """Most definitions of one dataset."""
+
+
+def mentions(text: str) -> set[str]:
+    """Return the names that a definition, an expression or a function, may refer to. Raises as both."""
+    function = function_of(text)
+    return mentioned_names(text) if function is None else set(function.columns)
 
 
 def definition_order(definitions: Mapping[str, str]) -> list[str]:
@@ -24,7 +31,7 @@ def definition_order(definitions: Mapping[str, str]) -> list[str]:
     """
     if len(definitions) > DEFINITIONS_MAX:
         raise InvalidRequest(f"{len(definitions)} definitions; a dataset has {DEFINITIONS_MAX} at most")
-    uses = {name: mentioned_names(text) & definitions.keys() for name, text in definitions.items()}
+    uses = {name: mentions(text) & definitions.keys() for name, text in definitions.items()}
     order: list[str] = []
     left = dict(uses)
     while left:
@@ -46,7 +53,7 @@ def definition_digests(definitions: Mapping[str, str]) -> dict[str, str]:
     digests: dict[str, str] = {}
     for name in definition_order(definitions):
         text = definitions[name]
-        used = sorted(mentioned_names(text) & definitions.keys())
+        used = sorted(mentions(text) & definitions.keys())
         content = "\0".join([name, text, *(digests[one] for one in used)])
         digests[name] = hashlib.sha256(content.encode()).hexdigest()
     return digests
@@ -54,7 +61,7 @@ def definition_digests(definitions: Mapping[str, str]) -> dict[str, str]:
 
 def users_of(definitions: Mapping[str, str], name: str) -> list[str]:
     """Return the definitions that use another."""
-    return [one for one, text in definitions.items() if name in mentioned_names(text)]
+    return [one for one, text in definitions.items() if name in mentions(text)]
 
 
 def needed(definitions: Mapping[str, str], names: Collection[str]) -> list[str]:
@@ -64,5 +71,5 @@ def needed(definitions: Mapping[str, str], names: Collection[str]) -> list[str]:
     while waiting:
         name = waiting.pop()
         wanted.add(name)
-        waiting |= (mentioned_names(definitions[name]) & definitions.keys()) - wanted
+        waiting |= (mentions(definitions[name]) & definitions.keys()) - wanted
     return definition_order({name: definitions[name] for name in definitions if name in wanted})

@@ -14,6 +14,7 @@ from .column_sets.derivation import Derivation, Pending, mentioned_by
 from .compile_query import Absent, Output, check_thinning, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
 from .expression import compile_value
+from .functions import function_of
 from .merged_object import MergedColumn
 from .program import ProgramBuilder, StoredColumn
 from .query import Fill, Query
@@ -112,6 +113,10 @@ class Plan:
     def asking(self, query: Query) -> Plan:
         """Return the plan of another query to the same version. Raises as `plan` does."""
         return Plan(self._catalog, replace(query, version=self.version.number))
+
+    def calls(self, name: str) -> bool:
+        """Return whether a derived column of the dataset is a Python function."""
+        return function_of(self._derived.known.get(name, "")) is not None
 
     def stored_list(self, name: str) -> str | None:
         """Return the stored list that a derived column lies in, if it does."""

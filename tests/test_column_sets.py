@@ -32,6 +32,7 @@ from skyhook_casa.errors import (
     StoreError,
 )
 from skyhook_casa.split import Split
+from skyhook_casa.stores import MemoryStore
 from skyhook_client import Client
 
 EVENTS = 2_000
@@ -468,6 +469,25 @@ def test_a_service_joins_columns(site: Site, served: Client) -> None:
     here = site.ask(["weight", "Muon_score", "MET_pt"], "weight > 0 and MET_pt > 10")
     assert len(got) > 0
     assert ak.array_equal(got, here)
+
+
+def test_only_columns_of_one_set_are_pushed_down(site: Site) -> None:
+    """What lies in several objects is read; who insists on pushing down is told."""
+    store = MemoryStore(runs_class=True)
+    client = skyhook_casa.connect(store, progress=False, threads=2)
+    client.ingest("dy", sorted(site.place.glob("dy-*.root")), chunk_events=150, workers=1)
+    client.add_columns("dy", whole(site))
+    alone = client.query("dy", ["weight"], "any(Muon_score > 0.9)", execution="pushdown")
+    passed = ak.any(site.new["Muon_score"] > 0.9, axis=1)
+    assert alone.to_awkward().weight.tolist() == site.new["weight"][passed].tolist()
+    assert alone.report.partitions_pushed == 2
+    mixed = client.query("dy", ["weight"], "MET_pt > 30")
+    assert mixed.to_awkward().weight.tolist() == site.new["weight"][site.events["MET_pt"] > 30].tolist()
+    assert mixed.report.partitions_pushed == 0
+    assert "columns lie in several objects are read" in mixed.report.reason
+    assert mixed.explain().place.startswith("in this process")
+    with pytest.raises(InvalidRequest, match="columns of several column sets are asked for"):
+        client.query("dy", ["weight"], "MET_pt > 30", execution="pushdown").to_awkward()
 
 
 # -- keeping and freeing ------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from skyhook_casa.errors import (
     NotFound,
     QueryCancelled,
 )
+from skyhook_casa.functions import Function, load
 from skyhook_client import Client
 
 EVENTS = 1_200
@@ -412,3 +413,108 @@ def test_a_change_that_breaks_others_is_refused(site: Site, client: Client) -> N
         client.define("dyy", {"x": "MET_pt"})
     with pytest.raises(NotFound, match="did you mean 'dy'"):
         client.definitions("dyy")
+
+
+# -- functions ----------------------------------------------------------------------------------
+ALLOWED = "derived_functions"
+FUNCTIONS = {
+    "score": Function(f"{ALLOWED}:total", ("Jet_pt", "MET_pt")),
+    "Muon_rel": Function(f"{ALLOWED}:relative", ("Muon_pt", "MET_pt"), per="Muon"),
+    "first": Function(f"{ALLOWED}:first", ("Muon_pt",), optional=True),
+    "hard": Function(f"{ALLOWED}:hard", ("Jet_pt",), per="list"),
+    "more": Function(f"{ALLOWED}:doubled", ("score",)),
+    "most": "more + score",
+}
+
+
+@pytest.fixture(params=ANSWERERS)
+def calling(request: pytest.FixtureRequest, site: Site) -> Iterator[Client]:
+    """A client, or one of a service, that may import the functions."""
+    allowing = skyhook_casa.connect(site.place / "store", progress=False, threads=2, functions=[ALLOWED])
+    settings = {} if request.param == "embedded" else {"functions": f"{ALLOWED}, json"}
+    with answered(request.param, allowing, **settings) as client:
+        yield client
+
+
+def test_functions_are_called_once_and_read_like_others(site: Site, calling: Client) -> None:
+    calling.define("dy", FUNCTIONS)
+    jet, muon, met = site.events["Jet"], site.events["Muon"], site.events["MET_pt"]
+    score = ak.sum(jet.pt, axis=1) + met
+    expected = {
+        "most": score * np.float32(2) + score,
+        "score": score,
+        "Muon_rel": muon.pt / met,
+        "first": ak.firsts(muon.pt),
+        "hard": jet.pt[jet.pt > 20],
+    }
+    for _ in range(2):
+        for name, values in expected.items():
+            assert_same(calling.query("dy", [name]).to_awkward()[name], ak.Array(values))
+        got = calling.query("dy", ["Muon_rel", "MET_pt"], "most > 100 and first > 10").to_awkward()
+        passed = (expected["most"] > 100) & ak.fill_none(expected["first"] > 10, False)
+        assert 0 < len(got) < EVENTS
+        assert_same(got["Muon_rel"], expected["Muon_rel"][passed])
+    assert all(one.versions == (1,) for one in calling.definitions("dy"))
+    assert calling.query("dy", ["score"]).outputs[0].title == f"{ALLOWED}:total(Jet_pt, MET_pt)"
+
+
+def test_who_was_not_allowed_imports_nothing_but_reads(site: Site) -> None:
+    site.client.define("dy", FUNCTIONS)
+    with pytest.raises(AccessDenied, match="functions:total may not be imported: allowed are modules none"):
+        site.client.query("dy", ["MET_pt"], "score > 100").to_awkward()
+    allowing = skyhook_casa.connect(site.place / "store", progress=False, functions=ALLOWED)
+    expected = allowing.query("dy", ["score"]).to_awkward()
+    assert ak.array_equal(site.client.query("dy", ["score"]).to_awkward(), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("raises", {}, "derived_functions:raises raised ValueError: no model at hand"),
+        ("wider", {}, r"returned .*float64; float32 was declared"),
+        ("fewer", {}, "values for 600 events"),
+        ("shorter", {"per": "Muon"}, "the lists of 'Muon' differ in"),
+        ("first", {}, "returned"),
+        ("total", {"per": "list"}, "lists were declared"),
+        ("nothing", {}, "there is no function derived_functions:nothing"),
+        ("number", {}, "is a int, no function"),
+    ],
+)
+def test_functions_that_do_otherwise_are_refused(
+    site: Site, name: str, options: dict[str, Any], message: str
+) -> None:
+    """Nothing of the column is kept as done; who corrects the function asks again."""
+    client = skyhook_casa.connect(site.place / "store", progress=False, functions=ALLOWED)
+    columns = ("MET_pt", "Muon_pt", "Jet_pt")
+    client.define("dy", {"x": Function(f"{ALLOWED}:{name}", columns, **options)})
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match=message):
+            client.query("dy", ["x"]).to_awkward()
+    assert client.definitions("dy")[0].versions == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "os.system"}, "no import path"),
+        ({"path": "a:b()"}, "no import path"),
+        ({"columns": "MET_pt"}, "names of columns are needed"),
+        ({"columns": ()}, "names of columns are needed"),
+        ({"columns": ("MET_ptt",)}, "needs 'MET_ptt', which is no column; did you mean 'MET_pt'"),
+        ({"dtype": "float16"}, "dtype of a:b is 'float16'"),
+        ({"per": "Muons"}, "no collection 'Muons'; did you mean 'Muon'"),
+        ({"per": "Muon", "optional": True}, "only numbers for each event may be missing"),
+    ],
+)
+def test_wrong_functions_are_refused(site: Site, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((InvalidRequest, NotFound), match=message):
+        site.client.define("dy", {"x": Function(**{"path": "a:b", "columns": ("MET_pt",), **options})})
+    with pytest.raises(InvalidRequest, match="is no function"):
+        site.client.define("dy", {"x": '{"function": 3}'})
+
+
+def test_a_package_is_allowed_with_what_is_in_it() -> None:
+    assert load("json.decoder:JSONDecoder", ["json"])
+    for path in ("jsonx:loads", "json.decoder:JSONDecoder"):
+        with pytest.raises(AccessDenied, match=r"allowed are modules json\.encoder"):
+            load(path, ["json.encoder"])

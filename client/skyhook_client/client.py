@@ -19,6 +19,7 @@ from .query import Query
 if TYPE_CHECKING:
     from skyhook_casa.catalog import Catalog, Definition
     from skyhook_casa.column_sets.report import AddedColumns
+    from skyhook_casa.functions import Function
     from skyhook_casa.gc import Garbage
     from skyhook_casa.ingest import IngestReport
     from skyhook_casa.protocol.delivery_pb2 import ServiceStatus
@@ -42,6 +43,7 @@ def connect(
     catalog: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
+    functions: Sequence[str] = (),
 ) -> Client:
     """Return a client of a store or a service. Nothing is made or called until it is used.
 
@@ -60,6 +62,8 @@ def connect(
     progress : bool, optional
         Whether long work shows a progress bar; by default where somebody looks: on a terminal and
         in a notebook.
+    functions : sequence of str
+        Modules and packages from which derived columns may import Python functions; by default none.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def connect(
         threads, and one of these is given.
     """
     address = store if store is not None else os.environ.get(STORE_VARIABLE) or STORE_DEFAULT
-    return Client(_open(address, catalog, threads), progress)
+    return Client(_open(address, catalog, threads, functions), progress)
 
 
 class Client:
@@ -194,7 +198,7 @@ class Client:
         with Progress(f"add columns to {dataset}", 0, "events", self.progress) as bar:
             return self.backend.add_columns(dataset, files, columns, bar.reach, **options)
 
-    def define(self, dataset: str, definitions: Mapping[str, str]) -> None:
+    def define(self, dataset: str, definitions: Mapping[str, str | Function]) -> None:
         """Declare derived columns: queries may name them like stored ones, in every version.
 
         The first query that needs one computes it for the whole version and stores it; later ones read
@@ -205,9 +209,11 @@ class Client:
         ----------
         dataset : str
             Name of the dataset.
-        definitions : dict of str to str
+        definitions : dict of str to str or Function
             Name and expression, which may use other definitions:
-            ``{"dimuon_mass": "mass(Muon[0] + Muon[1])"}``.
+            ``{"dimuon_mass": "mass(Muon[0] + Muon[1])"}``. Or a `skyhook_casa.functions.Function`: Python
+            code by import path, which gets events as awkward records and returns an array. Who opens the
+            store says with ``connect(functions=…)``, a service with its setting `functions`, from where.
 
         Raises
         ------
@@ -218,7 +224,11 @@ class Client:
         ExpressionError
             If an expression cannot be parsed or typed; it shows the place.
         """
-        self.backend.define(dataset, definitions)
+        from skyhook_casa.functions import Function
+
+        if isinstance(definitions, Mapping):
+            texts = {n: one.to_text() if isinstance(one, Function) else one for n, one in definitions.items()}
+        self.backend.define(dataset, texts if isinstance(definitions, Mapping) else definitions)
 
     def definitions(self, dataset: str) -> list[Definition]:
         """Return the derived columns of a dataset, and for which versions they are stored.
@@ -381,23 +391,28 @@ class Client:
         return client_html(self)
 
 
-def _open(address: str | os.PathLike[str] | ObjectStore, catalog: str | None, threads: int | None) -> Backend:
+def _open(
+    address: str | os.PathLike[str] | ObjectStore,
+    catalog: str | None,
+    threads: int | None,
+    functions: Sequence[str],
+) -> Backend:
     if isinstance(address, str) and address.lower().startswith(SERVICE_SCHEMES):
-        return _service(address, catalog, threads)
+        return _service(address, catalog, threads, functions)
     from .embedded import EmbeddedBackend
 
     if isinstance(address, (str, os.PathLike)):
         from skyhook_casa.stores import open_store
 
         address = open_store(address)
-    return EmbeddedBackend(address, catalog, threads)
+    return EmbeddedBackend(address, catalog, threads, functions)
 
 
-def _service(address: str, catalog: str | None, threads: int | None) -> Backend:
+def _service(address: str, catalog: str | None, threads: int | None, functions: Sequence[str]) -> Backend:
     from .remote.address import parse_service
     from .remote.backend import RemoteBackend
 
-    for name, value in (("catalog", catalog), ("threads", threads)):
+    for name, value in (("catalog", catalog), ("threads", threads), ("functions", functions or None)):
         if value is not None:
             raise InvalidRequest(f"{name}={value!r}: the service at {address} has its own; leave it out")
     return RemoteBackend(parse_service(address))

@@ -43,9 +43,18 @@ class EmbeddedBackend(Backend, JobControl):
         Database URL of the catalog; by default the store's own.
     threads : int, optional
         How many threads a query uses; by default as many as there are cores.
+    functions : sequence of str
+        Modules and packages from which derived columns may import functions.
     """
 
-    def __init__(self, store: ObjectStore, catalog: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: str | None = None,
+        threads: int | None = None,
+        functions: Sequence[str] = (),
+    ) -> None:
+        self.functions = (functions,) if isinstance(functions, str) else tuple(functions)
         self._store = store
         self.threads = threads
         self._catalog_url = catalog
@@ -320,7 +329,7 @@ class EmbeddedRun(Run):
 
         asked = self._question
         store, threads = asked.backend.store, asked.backend.threads
-        plan = ready(plan, asked.backend.catalog, store, threads)
+        plan = ready(plan, asked.backend.catalog, store, threads, asked.backend.functions)
         scan = Scan(plan, store, threads, self._progress, self._rows, asked.execution, self._histograms)
         self.report: Report = scan.report
         return scan

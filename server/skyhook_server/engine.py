@@ -116,7 +116,7 @@ class Engine:
         prepared = self.prepare(start)
         if prepared.plan.pending:
             with prepared.lock:
-                ready(prepared.plan, self.catalog, self.store)
+                ready(prepared.plan, self.catalog, self.store, None, self.settings.function_modules)
             prepared = self.prepare(start)
         return prepared, prepared.work(start.execution or "auto", start.rows, start.histograms)
 

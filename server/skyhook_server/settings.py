@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     cache_bytes: ByteSize = Field(
         ByteSize(256 * _MIB), ge=0, description="Bytes of answers that are kept for equal queries; 0: none."
     )
+    functions: str | None = Field(
+        None,
+        description="Modules and packages, separated by commas, "
+        "from which derived columns may import Python functions; by default none.",
+    )
     turn_s: float = Field(
         0.25, gt=0, le=60, description="Seconds that a task may work before another query gets its turn."
     )
@@ -128,6 +133,11 @@ class Settings(BaseSettings):
         le=MESSAGE_BYTES_MAX,
         description="Longest request that is read, in bytes.",
     )
+
+    @property
+    def function_modules(self) -> tuple[str, ...]:
+        """What `functions` names."""
+        return tuple(one.strip() for one in (self.functions or "").split(",") if one.strip())
 
     @classmethod
     def settings_customise_sources(

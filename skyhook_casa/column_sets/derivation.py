@@ -13,6 +13,7 @@ from ..compile_query import Output
 from ..definitions import definition_digests, needed
 from ..errors import InvalidRequest
 from ..expression import mentioned_names
+from ..functions import OWN_LIST, PER_EVENT, Function, function_of
 from ..query import Query
 from ..resolve import DatasetNames
 from ..schema import Column, ListInfo
@@ -48,6 +49,37 @@ class Stored(NamedTuple):
         found = json.loads(text)
         info = None if found["list"] is None else ListInfo(*found["list"])
         return cls(Column(*found["column"]), info, found["text"])
+
+
+def stored_as(
+    name: str, digest: str, dtype: str, list_name: str | None, alone: bool, optional: bool, title: str = ""
+) -> Stored:
+    """Return how the values of a definition are stored.
+
+    Parameters
+    ----------
+    list_name : str or None
+        The list of the dataset that they lie in.
+    alone : bool
+        Whether they lie in lists of their own instead.
+    optional : bool
+        Whether values per event may be missing.
+    """
+    column = f"{name}__{digest[:DIGEST_CHARS]}"
+    if list_name is not None:
+        return Stored(Column(column, dtype, list_name, title=title), None, column)
+    if not alone and not optional:
+        return Stored(Column(column, dtype, title=title), None, column)
+    # A value that may be missing is the first element of a list that may be empty.
+    text = f"{column}[0]" if optional else column
+    return Stored(Column(column, dtype, column, title=title), ListInfo(column), text)
+
+
+def stored_function(name: str, digest: str, function: Function) -> Stored:
+    """Return how what a function returns is stored."""
+    alone = function.per == OWN_LIST
+    list_name = None if alone or function.per == PER_EVENT else function.per
+    return stored_as(name, digest, function.dtype, list_name, alone, function.optional)
 
 
 class Derivation:
@@ -108,21 +140,36 @@ class Derivation:
         stored = {name: sets[digests[name]] for name in texts if digests[name] in sets}
         done = {name: one for name, one in stored.items() if one.state == "done"}
         for name, one in done.items():
-            texts[name] = self._read(one)
+            texts[name] = self._read(Stored.from_json(one.description))
+        functions = self._stand_in(texts, digests)
         used = needed(texts, named)
         self._sets = [one for name, one in done.items() if name in used]
         self._names.definitions = set(used)
-        self._titles = {name: self.known[name] for name in used}
+        self._titles = {name: _title(self.known[name]) for name in used}
         self.query = replace(self.query, define=(*((n, texts[n]) for n in used), *self.query.define))
         inline = {name for name, one in stored.items() if one.state == "inline"}
-        left = [name for name in used if name in named and name not in done and name not in inline]
+        left = [n for n in used if n in functions or (n in named and n not in done and n not in inline)]
         self.pending = tuple(Pending(name, digests[name]) for name in left)
 
-    def _read(self, one: DerivedSet) -> str:
+    def _stand_in(self, texts: dict[str, str], digests: dict[str, str]) -> set[str]:
+        """Let functions that were not called be read from where they will be stored; return their names."""
+        waiting = set()
+        for name, text in texts.items():
+            function = function_of(text)
+            if function is not None:
+                texts[name] = self._read(stored_function(name, digests[name], function))
+                waiting.add(name)
+        return waiting
+
+    def _read(self, stored: Stored) -> str:
         """Make the column of a stored definition known; return the expression that reads it."""
-        stored = Stored.from_json(one.description)
         self._names.add(stored.column, stored.list)
         return stored.text
+
+
+def _title(text: str) -> str:
+    function = function_of(text)
+    return text if function is None else f"{function.path}({', '.join(function.columns)})"
 
 
 def mentioned_by(query: Query) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import local
 from typing import Final
@@ -16,17 +16,19 @@ from ..catalog import Catalog, DatasetVersion, DerivedSet, ObjectInfo, Partition
 from ..compile_query import Output
 from ..cores import usable_cores
 from ..definitions import needed
-from ..errors import AccessDenied, ExpressionError, InvalidRequest, MissingColumn
+from ..errors import AccessDenied, ExpressionError, InvalidRequest, MissingColumn, NotFound, did_you_mean
 from ..execution import Choice
 from ..expression import is_record
+from ..functions import OWN_LIST, PER_EVENT, Function, function_of, load
 from ..plan import Plan
 from ..program import ProgramBuilder
 from ..query import Query
-from ..resolve import DatasetNames, check_defined
-from ..schema import Column, ListInfo, Schema, offsets_column
+from ..resolve import DatasetNames, check_defined, list_named
+from ..schema import Schema, offsets_column
 from ..stores import ObjectStore
 from ..worker import Worker
-from .derivation import DIGEST_CHARS, Pending, Stored
+from .called import call
+from .derivation import Pending, Stored, stored_as, stored_function
 from .keys import Array
 from .objects import SetObjects
 
@@ -40,7 +42,7 @@ WAIT_MAX_S: Final = 1.0
 
 
 def define(catalog: Catalog, dataset: str, definitions: Mapping[str, str]) -> None:
-    """Declare derived columns of a dataset: names and expressions; each may use others.
+    """Declare derived columns of a dataset: names, and expressions or functions as text; each may use others.
 
     Raises
     ------
@@ -61,7 +63,8 @@ def define(catalog: Catalog, dataset: str, definitions: Mapping[str, str]) -> No
     known = {**catalog.definition_texts(dataset), **definitions}
     for name in needed(known, known):
         try:
-            is_record(ProgramBuilder(), names, known[name], _before(known, name))
+            _check_function(names, known, name)
+            _is_record(names, known, name)
         except ExpressionError as error:
             if name in definitions:
                 raise
@@ -69,15 +72,41 @@ def define(catalog: Catalog, dataset: str, definitions: Mapping[str, str]) -> No
     catalog.define(dataset, definitions)
 
 
-def ready(plan: Plan, catalog: Catalog, store: ObjectStore, threads: int | None = None) -> Plan:
+def _check_function(names: DatasetNames, known: Mapping[str, str], name: str) -> None:
+    """Refuse a function of columns that are not there, or for a list that is not."""
+    function = function_of(known[name])
+    if function is None:
+        return
+    for column in function.columns:
+        if column not in known and names.column(column) is None:
+            near = did_you_mean(column, [*names.known(), *known])
+            raise InvalidRequest(f"function {function.path} needs {column!r}, which is no column{near}")
+    if function.per not in (PER_EVENT, OWN_LIST):
+        list_named(names, function.per)
+
+
+def ready(
+    plan: Plan,
+    catalog: Catalog,
+    store: ObjectStore,
+    threads: int | None = None,
+    functions: Sequence[str] = (),
+) -> Plan:
     """Return the plan after the derived columns that it names were computed and stored.
 
     A column that others compute is waited for. What cannot be stored is computed with each query: records,
     columns that some files lack columns for, lists whose elements may be missing; and everything, where
     nothing may be put into the store.
 
+    Parameters
+    ----------
+    functions : sequence of str
+        Modules and packages from which functions may be imported.
+
     Raises
     ------
+    AccessDenied
+        If a function may not be imported, or what it returns may not be stored.
     SkyhookError
         As a query that delivers the column does; then nothing of it is kept but whole objects, from
         which the next one goes on.
@@ -86,14 +115,21 @@ def ready(plan: Plan, catalog: Catalog, store: ObjectStore, threads: int | None 
         return plan
     for one in plan.pending:
         try:
-            store_derived(catalog, store, plan.version, one, threads)
+            store_derived(catalog, store, plan.version, one, threads, functions)
         except AccessDenied:
+            if plan.calls(one.name):
+                raise
             return plan
     return plan.renewed()
 
 
 def store_derived(
-    catalog: Catalog, store: ObjectStore, version: DatasetVersion, wanted: Pending, threads: int | None = None
+    catalog: Catalog,
+    store: ObjectStore,
+    version: DatasetVersion,
+    wanted: Pending,
+    threads: int | None = None,
+    functions: Sequence[str] = (),
 ) -> None:
     """Compute and store a derived column, or wait until who does so is done. Raises as `ready`."""
     owner, wait_s = secrets.token_hex(16), WAIT_S
@@ -106,7 +142,7 @@ def store_derived(
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, WAIT_MAX_S)
     try:
-        stored = _Computation(catalog, store, version, claim, threads).run()
+        stored = _Computation(catalog, store, version, claim, threads, functions).run()
     except BaseException:
         catalog.finish_derived(claim, "running")
         raise
@@ -123,20 +159,41 @@ class _Computation:
         version: DatasetVersion,
         claim: DerivedSet,
         threads: int | None,
+        functions: Sequence[str],
     ) -> None:
+        self._allowed = functions
         self._catalog, self._store, self._version, self._claim = catalog, store, version, claim
         self._threads = threads or usable_cores()
         self._own = local()
 
     def run(self) -> Stored | None:
         """Return how the column is stored; None if it is not to be."""
-        plan = self._plan()
+        known = self._catalog.definition_texts(self._version.dataset)
+        text = known.get(self._claim.name)
+        if text is None:
+            raise NotFound(f"definition {self._claim.name!r} of {self._version.dataset!r} was dropped")
+        function = function_of(text)
+        if function is not None:
+            return self._call(function)
+        plan = self._plan(known)
         if plan is None:
             return None
         (output,) = plan.outputs
         stored = self._stored(output, plan)
-        if stored is None:
-            return None
+        if stored is not None:
+            self._store_all(plan, stored, lambda batch: _arrays(stored, output, batch))
+        return stored
+
+    def _call(self, function: Function) -> Stored:
+        """Store what a function returns."""
+        called = load(function.path, self._allowed)
+        stored = stored_function(self._claim.name, self._claim.digest, function)
+        plan = self._ready(function.columns)
+        self._store_all(plan, stored, lambda batch: call(called, function, batch, stored.column))
+        return stored
+
+    def _store_all(self, plan: Plan, stored: Stored, arrays_of: Callable[[Batch], dict[str, Array]]) -> None:
+        """Store what is made of each partition."""
         objects = SetObjects(self._catalog, self._store, _schema(stored, self._catalog, self._version))
         recorded = self._catalog.derived_objects(self._claim.id)
         whole = self._catalog.partitions(self._version)
@@ -148,7 +205,7 @@ class _Computation:
 
         def compute(task: tuple[Partition, Partition]) -> None:
             part, narrow = task
-            arrays = _arrays(stored, output, self._values(plan, narrow))
+            arrays = arrays_of(self._values(plan, narrow))
             self._catalog.record_derived(self._claim, part.index, objects.put(part, arrays), LEASE_S)
 
         with ThreadPoolExecutor(self._threads, "derive") as pool:
@@ -159,15 +216,23 @@ class _Computation:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        return stored
 
-    def _plan(self) -> Plan | None:
+    def _ready(self, columns: Sequence[str]) -> Plan:
+        """Return a plan that delivers columns, after what it must read was stored."""
+        asked = Query.make(self._version.dataset, columns, version=self._version.number)
+        plan = Plan(self._catalog, asked)
+        waiting = [one for one in plan.pending if one.name != self._claim.name]
+        for one in waiting:
+            rest = (self._threads, self._allowed)
+            store_derived(self._catalog, self._store, self._version, one, *rest)
+        return plan.renewed() if waiting else plan
+
+    def _plan(self, known: dict[str, str]) -> Plan | None:
         """Return the plan that delivers the column; None if it cannot be delivered alone everywhere."""
-        names = DatasetNames(self._catalog, self._version)
-        name, known = self._claim.name, self._catalog.definition_texts(self._version.dataset)
-        if is_record(ProgramBuilder(), names, known[name], _before(known, name)):
+        name = self._claim.name
+        if _is_record(DatasetNames(self._catalog, self._version), known, name):
             return None
-        plan = Plan(self._catalog, Query.make(self._version.dataset, [name], version=self._version.number))
+        plan = self._ready([name])
         try:
             for part in plan.partitions:
                 if part.events:
@@ -178,19 +243,20 @@ class _Computation:
 
     def _stored(self, output: Output, plan: Plan) -> Stored | None:
         """Return how the values shall be stored."""
-        name = f"{output.name}__{self._claim.digest[:DIGEST_CHARS]}"
-        title = output.title
-        if output.axis is None:
-            if not output.optional:
-                return Stored(Column(name, output.dtype, title=title), None, name)
-            # A value that may be missing is the first element of a list that may be empty.
-            return Stored(Column(name, output.dtype, name, title=title), ListInfo(name), f"{name}[0]")
-        if output.optional:
+        if output.axis is not None and output.optional:
             return None
-        home = plan.stored_list(output.name)
-        if home is not None and self._catalog.list_info(self._version, home) is not None:
-            return Stored(Column(name, output.dtype, home, title=title), None, name)
-        return Stored(Column(name, output.dtype, name, title=title), ListInfo(name), name)
+        home = plan.stored_list(output.name) if output.axis is not None else None
+        if home is not None and self._catalog.list_info(self._version, home) is None:
+            home = None  # the list of another derived column
+        return stored_as(
+            output.name,
+            self._claim.digest,
+            output.dtype,
+            home,
+            output.axis is not None,
+            output.optional,
+            output.title,
+        )
 
     def _is_there(self, info: ObjectInfo | None) -> bool:
         return info is not None and self._store.exists(info.name)
@@ -205,9 +271,19 @@ class _Computation:
         return Batch.of(plan.outputs, result)
 
 
-def _before(known: dict[str, str], name: str) -> dict[str, str]:
-    """Return the definitions that one uses, in their order."""
-    return {one: known[one] for one in needed(known, [name]) if one != name}
+def _is_record(names: DatasetNames, known: Mapping[str, str], name: str) -> bool:
+    """Return whether a definition gives a record. Raises as compiling it does."""
+    before: dict[str, str] = {}
+    for one in needed(known, [name]):
+        function = function_of(known[one])
+        if function is None:
+            before[one] = known[one]
+        else:
+            stored = stored_function(one, "", function)
+            names.add(stored.column, stored.list)
+            before[one] = stored.text
+    text = before.pop(name)
+    return is_record(ProgramBuilder(), names, text, before)
 
 
 def _schema(stored: Stored, catalog: Catalog, version: DatasetVersion) -> Schema:
