@@ -35,6 +35,8 @@ from .shelf import Shelf
 
 THREADS: Final = 8
 """Threads for calls that look things up."""
+DERIVING: Final = 2
+"""Queries that may store derived columns at once; more wait, and hold up no others."""
 
 _log = get_logger(__name__)
 
@@ -54,6 +56,7 @@ class Engine:
         self.dispatcher = Dispatcher(self.cluster, settings)
         self.cache = ResultCache(settings.cache_bytes)
         self.threads = ThreadPoolExecutor(THREADS, "call")
+        self.deriving = ThreadPoolExecutor(DERIVING, "derive")
         self._began_s = time.monotonic()
         self._catalog: Catalog | None = None
         self._plans: Plans | None = None
@@ -96,6 +99,7 @@ class Engine:
         await self.dispatcher.close()
         await self.cluster.close()
         self.relay.close()
+        self.deriving.shutdown(wait=True, cancel_futures=True)
         self.threads.shutdown(wait=True, cancel_futures=True)
 
     def prepare(self, start: pb.QueryStart) -> Prepared:
@@ -112,13 +116,26 @@ class Engine:
             self._plans = Plans(self.catalog, self.settings.plan_cache)
         return self._plans.prepare(Query.from_json(start.query), start.deliver == pb.QueryStart.COUNT)
 
-    def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
+    async def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
+        """Return what is to be run, once the derived columns that it names are stored."""
+        loop = asyncio.get_running_loop()
+        prepared, work = await loop.run_in_executor(self.threads, self._compiled, start, True)
+        if work is None:
+            await loop.run_in_executor(self.deriving, self._derive, prepared)
+            prepared, work = await loop.run_in_executor(self.threads, self._compiled, start, False)
+        assert work is not None
+        return prepared, work
+
+    def _compiled(self, start: pb.QueryStart, stores: bool) -> tuple[Prepared, Work | None]:
+        """Return plan and work; no work if it `stores` derived columns and there are some to be stored."""
         prepared = self.prepare(start)
-        if prepared.plan.pending:
-            with prepared.lock:
-                ready(prepared.plan, self.catalog, self.store, None, self.settings.function_modules)
-            prepared = self.prepare(start)
+        if stores and prepared.plan.pending:
+            return prepared, None
         return prepared, prepared.work(start.execution or "auto", start.rows, start.histograms)
+
+    def _derive(self, prepared: Prepared) -> None:
+        modules = self.settings.function_modules
+        ready(prepared.plan, self.catalog, self.store, self.cluster.threads, modules)
 
     def new_query_id(self) -> str:
         """Return a name for a query that no other has."""
@@ -134,9 +151,8 @@ class Engine:
             except SkyhookError:
                 outcome = "refused"
                 raise
-            loop = asyncio.get_running_loop()
             with planning:
-                prepared, work = await loop.run_in_executor(self.threads, self._compile, start)
+                prepared, work = await self._compile(start)
                 run = QueryRun(self, query_id, client, prepared, work, start)
                 self.dispatcher.add(run)
             try:
