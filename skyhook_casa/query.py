@@ -15,6 +15,10 @@ QUERY_VERSION: Final = 1
 """Version of the JSON form."""
 QUERY_BYTES_MAX: Final = 1 << 20
 """Longest JSON form that is read."""
+COUNT_MAX: Final = 2**63 - 1
+"""Most events, or partitions, that can be named."""
+VERSION_MAX: Final = 2**31 - 1
+"""Highest number of a version, in a catalog."""
 
 Fill = bool | int | float
 """The value of a column in files that do not have it."""
@@ -61,7 +65,7 @@ class Query:
         if self.cut is not None:
             _check_text("cut", self.cut)
         _check_whole("limit", self.limit, 0)
-        _check_whole("version", self.version, 1)
+        _check_whole("version", self.version, 1, VERSION_MAX)
         _check_range("partitions", self.partitions)
 
     @property
@@ -206,11 +210,13 @@ def _check_unique(what: str, names: list[str]) -> None:
         raise InvalidRequest(f"{what} names {names} twice")
 
 
-def _check_whole(what: str, value: object, least: int) -> None:
+def _check_whole(what: str, value: object, least: int, most: int = COUNT_MAX) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidRequest(f"{what} is {value!r}; a whole number of at least {least} is needed")
+    if value > most:
+        raise InvalidRequest(f"{what} is {value}; at most {most} is possible")
 
 
 def _check_range(what: str, value: object) -> None:

@@ -21,7 +21,7 @@ from skyhook_casa.verify import verify
 
 from .adding import Adding
 from .callers import caller
-from .errors import abort_with
+from .errors import abort_with, mistake
 from .logs import bound, get_logger
 from .plans import Prepared
 from .query_run import QueryRun, plan_message
@@ -230,6 +230,8 @@ class Delivery(DeliveryServicer):
                         listening.cancel()
             except SkyhookError as error:
                 await abort_with(context, error, query_id)
+            except Exception as error:  # noqa: BLE001
+                await abort_with(context, mistake(error), query_id)
 
     async def _listen(self, requests: AsyncIterator[pb.QueryMessage], run: QueryRun) -> None:
         """Take what the client acknowledges."""
@@ -269,7 +271,8 @@ class Delivery(DeliveryServicer):
             return await asyncio.get_running_loop().run_in_executor(self._engine.threads, what)
         except SkyhookError as error:
             await abort_with(context, error)
-            raise
+        except Exception as error:  # noqa: BLE001
+            await abort_with(context, mistake(error))
 
 
 async def _started(requests: AsyncIterator[pb.QueryMessage]) -> pb.QueryStart:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from skyhook_casa.errors import ServiceBusy, SkyhookError
+from skyhook_casa.errors import ServiceBusy
 
-from .logs import get_logger
+from .errors import mistake
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -28,8 +28,6 @@ RETRY_AFTER_S: Final = 1.0
 
 GRACE_S: Final = 2.0
 """How long splits of a query that ended may go on."""
-
-_log = get_logger(__name__)
 
 
 class Dispatcher:
@@ -181,9 +179,7 @@ class Dispatcher:
         try:
             await run.work_on(piece)
         except Exception as error:  # noqa: BLE001
-            # A mistake of the service; but nobody must wait for this split for ever.
-            _log.error("split_failed", query_id=run.query_id, exc_info=True)
-            run.fail(SkyhookError(f"the service made a mistake: {type(error).__name__}: {error}"))
+            run.fail(mistake(error))  # nobody must wait for this split for ever
         finally:
             self._running -= 1
             if run.query_id not in self._runs and not run.running:

@@ -8,6 +8,16 @@ from skyhook_casa.errors import SkyhookError
 from skyhook_casa.protocol import ERROR_KEY
 from skyhook_casa.protocol.errors import error_message, status_of
 
+from .logs import get_logger
+
+_log = get_logger(__name__)
+
+
+def mistake(error: Exception) -> SkyhookError:
+    """Return what is told of an error that only a mistake in the service can raise."""
+    _log.error("mistake", exc_info=error)
+    return SkyhookError(f"the service made a mistake: {type(error).__name__}: {error}")
+
 
 async def abort_with(context: Any, error: SkyhookError, query_id: str = "") -> NoReturn:
     """End a call of `grpc.aio` with an error.

@@ -231,6 +231,7 @@ class QueryRun:
     def close(self) -> None:
         """End the query, whether it is done or not, and free what nobody took."""
         self._ended = True
+        self._changed.set()
         self._cluster.cancel(self.query_id)
         freed = [*self._unacknowledged.values(), *self._line.drop(), *self._spare]
         self._unacknowledged.clear()
