@@ -310,4 +310,5 @@ class IngestJobs:
 
 
 def _told(error: SkyhookError) -> str:
-    return MessageToJson(error_message(error), indent=None)
+    told: str = MessageToJson(error_message(error), indent=None)
+    return told

@@ -31,7 +31,7 @@ def to_message(value: Any, kind: type[M]) -> M:
     kind : type
         A message type. Fields are matched by name.
     """
-    message = kind()
+    message: M = kind()
     for field in kind.DESCRIPTOR.fields:
         found = getattr(value, field.name, None)
         if found is None:

@@ -104,7 +104,8 @@ def _told(metadata: Iterable[tuple[str, str | bytes]]) -> Error | None:
     for key, value in metadata:
         if key == ERROR_KEY and isinstance(value, bytes):
             try:
-                return Error.FromString(value)
+                told: Error = Error.FromString(value)
             except DecodeError:
                 return None
+            return told
     return None
