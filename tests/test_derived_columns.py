@@ -11,6 +11,8 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ingest_helpers import make_events, write_root
 from service_fixture import ANSWERERS, answered
@@ -223,9 +225,6 @@ def test_each_version_has_its_own(site: Site) -> None:
 
 
 def test_friends_and_derived_columns_mix(site: Site) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     weight = np.random.default_rng(1).random(EVENTS)
     keys = {name: np.asarray(site.events[name]) for name in ("run", "event")}
     pq.write_table(
@@ -317,6 +316,33 @@ def test_a_version_that_was_dropped_meanwhile_is_said_so(site: Site) -> None:
     site.client.drop("dy", 1)
     with pytest.raises(NotFound, match="was dropped"):
         derived.store_derived(site.catalog, site.client.store, version, Pending("ht", digest))
+
+
+def test_every_catalog_keeps_derived_columns_and_sets(tmp_path: Path, address: str) -> None:
+    """In SQLite and in PostgreSQL: claimed, stored, listed, redefined, dropped."""
+    path = write_root(tmp_path / "dy.root", 300)
+    client = skyhook_casa.connect(tmp_path / "store", catalog=address, progress=False, threads=2)
+    client.ingest("dy", path, chunk_events=100, workers=1)
+    events = make_events(300)
+    client.define("dy", DEFINED)
+    for _ in range(2):
+        assert_same(
+            client.query("dy", ["twice"]).to_awkward().twice, ak.firsts(events["Muon"].pt) * np.float32(2)
+        )
+    weight = events["MET_pt"] * np.float32(3)
+    table = pa.table({"run": events["run"], "event": events["event"], "weight": weight})
+    pq.write_table(table, tmp_path / "w.parquet")
+    client.add_columns("dy", tmp_path / "w.parquet", on=["run", "event"])
+    got = client.query("dy", ["weight", "MET_pt"], "ht > 20 and weight > 10").to_awkward()
+    passed = (ak.sum(events["Jet"].pt[events["Jet"].pt > 30], axis=1) > 20) & (weight > 10)
+    assert_same(got["weight"], weight[passed])
+    assert {one.name: one.versions for one in client.definitions("dy")}["twice"] == (1,)
+    assert client.verify("dy").ok
+    client.define("dy", {"lead": "Muon_pt[0] + 1"})
+    assert {one.name: one.versions for one in client.definitions("dy")}["twice"] == ()
+    client.drop("dy")
+    client.gc(grace_s=0)
+    assert list(client.store.list()) == []
 
 
 # -- definitions --------------------------------------------------------------------------------
