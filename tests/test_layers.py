@@ -22,6 +22,8 @@ FORBIDDEN = {
 HANDS_ON = {"__init__.py", "cli.py", "service_cli.py"}
 """Modules of `skyhook_casa` that hand on to the client and the service: `connect`, and the command line."""
 DANGEROUS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+UNPICKLES = {FOLDERS["skyhook_client"] / "coffea/runner.py": {"cloudpickle"}}
+"""coffea pickles the user's processor for the user's workers; who takes the place of its runner unpickles it."""
 
 
 def modules(package: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -49,7 +51,7 @@ def test_a_package_imports_only_those_below_it(package: str) -> None:
 @pytest.mark.parametrize("package", FOLDERS)
 def test_nothing_is_pickled_or_evaluated(package: str) -> None:
     for path, tree in modules(package):
-        assert not DANGEROUS & set(imported(tree)), path
+        assert DANGEROUS & set(imported(tree)) <= UNPICKLES.get(path, set()), path
         calls = {
             node.func.id
             for node in ast.walk(tree)
