@@ -23,7 +23,7 @@ HANDS_ON = {"__init__.py", "cli.py", "service_cli.py"}
 """Modules of `skyhook_casa` that hand on to the client and the service: `connect`, and the command line."""
 DANGEROUS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 UNPICKLES = {FOLDERS["skyhook_client"] / "coffea/runner.py": {"cloudpickle"}}
-"""coffea pickles the user's processor for the user's workers; who takes the place of its runner unpickles it."""
+"""coffea pickles the user's processor for the user's workers; what stands in for its runner unpickles it."""
 
 
 def modules(package: str) -> Iterator[tuple[Path, ast.Module]]:
