@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+import dask
 from distributed import Client, KilledWorker, LocalCluster
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -40,6 +41,13 @@ THREADS_WITHOUT_WORKERS: Final = 4
 """Splits that are given to a cluster without workers, so that an adaptive one gets some."""
 LOOPBACK: Final = "127.0.0.1:0"
 """Where the workers of this process show what they do: they cannot be told to show nothing."""
+CALM: Final = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.scheduler.work-stealing": False,
+}
+"""Dask in this process watches itself less: an idle service takes no CPU."""
 REMOTE_THREADS: Final = 4
 """Least threads where the storage computes: they mostly wait."""
 
@@ -107,16 +115,17 @@ class Cluster:
         """
         places[self._key] = self.place
         if self.is_local:
-            self._cluster = await LocalCluster(
-                n_workers=1,
-                threads_per_worker=self._own_threads,
-                processes=False,
-                asynchronous=True,
-                dashboard_address=LOOPBACK,
-                worker_dashboard_address=LOOPBACK,
-                protocol="inproc://",
-                memory_limit=0,
-            )
+            with dask.config.set(CALM):
+                self._cluster = await LocalCluster(
+                    n_workers=1,
+                    threads_per_worker=self._own_threads,
+                    processes=False,
+                    asynchronous=True,
+                    dashboard_address=LOOPBACK,
+                    worker_dashboard_address=LOOPBACK,
+                    protocol="inproc://",
+                    memory_limit=0,
+                )
         await self._connect()
         if not self.is_local:
             self._tasks.append(asyncio.create_task(self._watch()))
