@@ -166,6 +166,20 @@ def test_an_answer_goes_on_when_all_workers_were_killed_and_others_join(
         wait_for_nothing(client)
 
 
+def test_batches_in_any_order_come_once_also_if_a_worker_is_killed(
+    embedded: Client, expected: pa.Table, dask_cluster: DaskProcesses, tmp_path: Path
+) -> None:
+    with served_by(embedded, tmp_path, "--dask", dask_cluster.address) as (_, client):
+        wait_until(lambda: client.status().workers == 2, "two workers joined")
+        rest = client.query("flat").batches(batch_bytes=BATCH_BYTES, ordered=False)
+        batches = [next(rest) for _ in range(3)]
+
+        dask_cluster.end_worker(dask_cluster.workers[0])
+        batches += rest
+
+        assert pa.Table.from_batches(batches).sort_by("event").equals(expected)
+
+
 def test_a_query_waits_for_the_first_worker(embedded: Client, expected: pa.Table, tmp_path: Path) -> None:
     """An adaptive cluster starts workers only when there are tasks."""
     with (
@@ -564,13 +578,12 @@ def flight_port(served: ServeProcess) -> int:
     return int(hello.flight_port)
 
 
-def test_connections_that_are_cut_anywhere_cost_no_event(
-    served: ServeProcess, expected: pa.Table, client: Client
-) -> None:
+def test_connections_that_are_cut_anywhere_cost_no_event(served: ServeProcess, client: Client) -> None:
     """Of either plane, in either direction, with a reset or an ordinary end."""
     cuts, errors = 0, []
-    columns = ["event", "run", "MET_pt", "Muon_pt"]
-    same = client.query("flat", columns).to_arrow()
+    query = (["event", "run", "MET_pt", "Muon_pt"], f"event < {EVENTS // 3}")
+    same = client.query("flat", *query).to_arrow()
+    assert same.num_rows == EVENTS // 3
     with proxied(served, flight_port(served)) as (address, control, data):
         for seed in range(SEEDS):
             rng = random.Random(seed)
@@ -581,7 +594,7 @@ def test_connections_that_are_cut_anywhere_cost_no_event(
                 plane.cut_after(int(most ** rng.random()) - 1, way, reset=rng.random() < 0.5)
                 before = control.cuts + data.cuts
                 try:
-                    found = cut_off.query("flat", columns).to_arrow()
+                    found = cut_off.query("flat", *query).to_arrow()
                 except SkyhookError as error:
                     errors.append(f"seed {seed}: {type(error).__name__}: {error}")
                 else:
