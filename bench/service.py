@@ -30,7 +30,10 @@ from .machine import state_machine
 
 WIDE = "run event MET_pt MET_phi Muon_pt Muon_eta Muon_phi Muon_mass Muon_charge Jet_pt".split()
 SMALL = ("MET_pt Muon_pt".split(), "MET_pt > {}")
-LARGE_CUT = "any(Jet_pt * cosh(Jet_eta) > 400 and sqrt(Jet_mass) > 1) and sum(Jet_pt) > 50"
+LARGE_CUT = (
+    "sum(cos(Jet_phi) * exp(-Jet_pt / 100) * sinh(Jet_eta) + log(Jet_pt) * tan(Jet_phi / 4)"
+    " + sin(3 * Jet_phi) * cosh(Jet_eta / 2) * sqrt(Jet_pt) + cos(5 * Jet_phi) * exp(-Jet_pt / 7)) > 1"
+)
 REPETITIONS = 5
 
 

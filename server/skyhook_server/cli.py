@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from typing import Final
@@ -39,6 +40,9 @@ async def _serve(settings: Settings) -> None:
     service = Service(settings)
     try:
         await service.start()
+        # What is there by now stays: looking through it for garbage would hold up queries.
+        gc.collect()
+        gc.freeze()
         print(ready_line(service, settings), flush=True)
         await stopping.wait()
         _log.info("stopping; running queries may end", drain_s=settings.drain_s)

@@ -47,7 +47,8 @@ CALM: Final = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.scheduler.work-stealing": False,
 }
-"""Dask in this process watches itself less: an idle service takes no CPU."""
+"""Dask in this process watches itself less: an idle service takes no CPU. Its profiler must be off: it calls
+`sys._current_frames`, which in CPython 3.11 never returns if garbage collected in it ends a thread."""
 REMOTE_THREADS: Final = 4
 """Least threads where the storage computes: they mostly wait."""
 
@@ -143,7 +144,7 @@ class Cluster:
         self._drop_executor.shutdown(wait=False, cancel_futures=True)
         places.pop(self._key, None)
 
-    async def run(self, split: Split, histograms: int, delivers: bool, alone: bool = False) -> Made:
+    async def run(self, split: Split, histograms: int, delivers: bool, direct: bool = False) -> Made:
         """Run a split.
 
         Parameters
@@ -152,15 +153,15 @@ class Cluster:
             How many it fills.
         delivers : bool
             Whether its events are wanted.
-        alone : bool
-            Whether it is the only one of a small query: then it goes without a task.
+        direct : bool
+            Whether it goes without a task, in this process: giving it to a worker takes some milliseconds.
 
         Raises
         ------
         SkyhookError
             What the split raised; StoreError if its workers died, ServiceBusy if there are none.
         """
-        if alone:
+        if direct:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, self._run_here, split, histograms, delivers)
         key = self._key if self.is_local else WORKER

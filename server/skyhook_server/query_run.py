@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 PROGRESS_S: Final = 0.2
 """How often a client is told how far its query is."""
-ALONE_BYTES: Final = 32 << 20
-"""A query of one partition whose object is no longer goes without a task."""
+DIRECT_BYTES: Final = 64 << 20
+"""The first piece of a query goes without a task, if its object is no longer."""
 
 
 class QueryRun:
@@ -101,7 +101,7 @@ class QueryRun:
         self.work = work
         self.report.cutflow = [(term, 0) for term in work.terms]
         missing = list(self._held.missing(prepared.parts))
-        self._alone = len(missing) == 1 and missing[0][0].object.bytes <= ALONE_BYTES
+        self._first: Piece | None = None
         self._line = Line(
             missing,
             self._settings.turn_s,
@@ -144,6 +144,7 @@ class QueryRun:
 
     def begin(self, piece: Piece) -> None:
         """Note that a worker gets a piece."""
+        self._first = self._first or piece
         self._line.begin(piece)
 
     async def work_on(self, piece: Piece) -> None:
@@ -159,7 +160,7 @@ class QueryRun:
         )
         made = None
         try:
-            made = await self._cluster.run(split, self._histograms, self._delivers, self._alone)
+            made = await self._cluster.run(split, self._histograms, self._delivers, self._is_direct(piece))
         except SkyhookError as error:
             self.fail(error)
         finally:
@@ -167,6 +168,10 @@ class QueryRun:
             self._changed.set()
         if made is not None and self._ended:
             self._cluster.release([made])
+
+    def _is_direct(self, piece: Piece) -> bool:
+        """Whether a piece goes without a task: the first, with which a small query is done."""
+        return piece is self._first and piece.parts[0].object.bytes <= DIRECT_BYTES
 
     def fail(self, error: SkyhookError) -> None:
         """End the query with an error."""
@@ -295,7 +300,7 @@ class QueryRun:
         """Add a piece to the report, the bins, and what is kept for equal queries."""
         if not self.report.splits:
             self._metrics.first_batch_seconds.observe(time.monotonic() - self.began_s)
-        source = "cache" if made.report.splits_cached else "direct" if self._alone else "task"
+        source = "cache" if made.report.splits_cached else "direct" if self._is_direct(piece) else "task"
         self._metrics.splits.labels(source).inc()
         self.report.add(made.report)
         self._held.add(piece.first, made.end, piece.stop, made.events)
