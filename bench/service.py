@@ -32,7 +32,8 @@ WIDE = "run event MET_pt MET_phi Muon_pt Muon_eta Muon_phi Muon_mass Muon_charge
 SMALL = ("MET_pt Muon_pt".split(), "MET_pt > {}")
 LARGE_CUT = (
     "sum(cos(Jet_phi) * exp(-Jet_pt / 100) * sinh(Jet_eta) + log(Jet_pt) * tan(Jet_phi / 4)"
-    " + sin(3 * Jet_phi) * cosh(Jet_eta / 2) * sqrt(Jet_pt) + cos(5 * Jet_phi) * exp(-Jet_pt / 7)) > 1"
+    " + sin(3 * Jet_phi) * cosh(Jet_eta / 2) * sqrt(Jet_pt) + cos(5 * Jet_phi) * exp(-Jet_pt / 7)"
+    " + tan(Jet_phi / 5) * sinh(Jet_eta / 3) + cos(7 * Jet_phi) * log(Jet_pt + 1) + sin(Jet_eta) * exp(-Jet_pt / 50)) > 1"
 )
 REPETITIONS = 5
 
@@ -81,13 +82,13 @@ def show(what: str, value: str, aim: str) -> None:
 def small(client: Client, dataset: str, number: int) -> Any:
     """A query that looks at one partition and delivers few rows, asked anew each time."""
     columns, cut = SMALL
-    query = client.query(dataset, columns, cut.format(150 + number % 50), limit=1 + number % 20)
+    query = client.query(dataset, columns, cut.format(20 + number % 50), limit=1 + number % 20)
     return query.to_awkward()
 
 
 def repeated(client: Client, dataset: str) -> Any:
     columns, cut = SMALL
-    return client.query(dataset, columns, cut.format(200), limit=10).to_awkward()
+    return client.query(dataset, columns, cut.format(40), limit=10).to_awkward()
 
 
 def bench_latency(remote: Client, embedded: Client, dataset: str, count: int = 400) -> None:
