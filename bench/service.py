@@ -33,7 +33,8 @@ SMALL = ("MET_pt Muon_pt".split(), "MET_pt > {}")
 LARGE_CUT = (
     "sum(cos(Jet_phi) * exp(-Jet_pt / 100) * sinh(Jet_eta) + log(Jet_pt) * tan(Jet_phi / 4)"
     " + sin(3 * Jet_phi) * cosh(Jet_eta / 2) * sqrt(Jet_pt) + cos(5 * Jet_phi) * exp(-Jet_pt / 7)"
-    " + tan(Jet_phi / 5) * sinh(Jet_eta / 3) + cos(7 * Jet_phi) * log(Jet_pt + 1) + sin(Jet_eta) * exp(-Jet_pt / 50)) > 1"
+    " + tan(Jet_phi / 5) * sinh(Jet_eta / 3) + cos(7 * Jet_phi) * log(Jet_pt + 1)"
+    " + sin(Jet_eta) * exp(-Jet_pt / 50)) > 1"
 )
 REPETITIONS = 5
 
