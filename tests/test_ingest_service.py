@@ -544,10 +544,13 @@ def test_too_many_waiting_jobs_are_refused_with_a_time(
     home: Home, gated_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("skyhook_casa.catalog.service_jobs.WAITING_MAX", 1)
-    gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=["a"]))
+
+    def start_many() -> None:
+        for name in "abcdefgh":  # the first few may be running, and wait no more
+            gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=[name]))
 
     with pytest.raises(ServiceBusy) as raised:
-        gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=["b"]))
+        start_many()
 
     assert raised.value.retry_after_s > 1
 

@@ -310,7 +310,7 @@ class TestConnection:
             [sys.executable, "-c", script, store.url, str(ranges)], timeout=60, capture_output=True, text=True
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout in ("", "this process is ending\n")
+        assert done.stdout.strip() in ("", "this process is ending")  # it may end before the line does
 
     def test_threads_that_come_at_once_make_one(self, ceph: Cluster) -> None:
         address = ClusterAddress(str(ceph.conf), "client.admin", 18.0)
