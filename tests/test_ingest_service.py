@@ -544,13 +544,11 @@ def test_too_many_waiting_jobs_are_refused_with_a_time(
     home: Home, gated_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("skyhook_casa.catalog.service_jobs.WAITING_MAX", 1)
-
-    def start_many() -> None:
-        for name in "abcdefgh":  # the first few may be running, and wait no more
-            gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=[name]))
+    waiting, refused = (str(home.file(name)) for name in ("a.root", "b.root"))
+    gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=[waiting]))
 
     with pytest.raises(ServiceBusy) as raised:
-        start_many()
+        gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=[refused]))
 
     assert raised.value.retry_after_s > 1
 
