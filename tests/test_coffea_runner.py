@@ -49,10 +49,13 @@ from skyhook_client.coffea.answer import Answer
 from skyhook_client.coffea.filesystem import MadeFiles
 from skyhook_client.coffea.runner import next_stop, read_fileset
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Missing cross-reference:RuntimeWarning",
-    "ignore:Branch .* already exists:RuntimeWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:Missing cross-reference:RuntimeWarning",
+        "ignore:Branch .* already exists:RuntimeWarning",
+    ),
+]
 CUT = "nMuon >= 2 and MET_pt > 15"
 
 
