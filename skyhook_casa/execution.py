@@ -39,6 +39,20 @@ LOSSES_MAX: Final = 1
 """Pieces of one scan that may be lost with their OSDs before all are read."""
 
 
+def check_execution(execution: str, store: ObjectStore, name: str) -> None:
+    """Refuse what nobody can ask for, or what the store, called `name`, cannot do.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is one of these.
+    """
+    if execution not in EXECUTIONS:
+        raise InvalidRequest(f"execution is {execution!r}; one of {', '.join(EXECUTIONS)} is needed")
+    if execution == "pushdown" and not store.pushes_down:
+        raise InvalidRequest(f"{name} only stores: a query there is read, not pushed down")
+
+
 class Choice:
     """Decides for each piece of a scan where it runs, and learns from the pieces that ran.
 
@@ -65,10 +79,7 @@ class Choice:
     def __init__(
         self, plan: Computation, store: ObjectStore, execution: str = "auto", delivers: bool = True
     ) -> None:
-        if execution not in EXECUTIONS:
-            raise InvalidRequest(f"execution is {execution!r}; one of {', '.join(EXECUTIONS)} is needed")
-        if execution == "pushdown" and not store.pushes_down:
-            raise InvalidRequest(f"{store.url} only stores: a query there is read, not pushed down")
+        check_execution(execution, store, store.url)
         self.forced = execution != "auto"
         self._can_push = store.pushes_down and execution != "read"
         self._can_read = True

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ._engine import ScanReport
 
 _SUMMED: Final = (
     "partitions_done events_in events_out objects_pruned chunks chunks_pruned bytes_read bytes_moved "
     "partitions_pushed splits splits_cached"
 ).split()
 """Counts of parts that add up to those of the whole."""
+_COUNTED: Final = ("events_in", "events_out", "chunks", "chunks_pruned", "bytes_read")
+"""Those that the engine makes."""
 
 
 @dataclass(slots=True)
@@ -55,6 +60,15 @@ class Report:
     """Pieces in which the answer came from a service."""
     splits_cached: int = 0
     """Those that the service had at hand from an equal query."""
+
+    def count(self, counts: ScanReport) -> None:
+        """Add what the engine counted; the conditions are in the order of `cutflow`."""
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + counts[name])
+        passed = counts["passed"] or [0] * len(self.cutflow)
+        self.cutflow = [(term, n + more) for (term, n), more in zip(self.cutflow, passed, strict=True)]
+        for stage in ("read", "compute"):
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + counts[f"seconds_{stage}"]  # type: ignore[literal-required]
 
     def add(self, other: Report) -> None:
         """Add what a part of the run did; its time counts, except `total`."""

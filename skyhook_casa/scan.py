@@ -127,10 +127,10 @@ class Scan:
             if whole.events:
                 whole.append(piece)
             else:
-                self._add(whole)
+                self.report.count(whole.report())
                 whole = piece
             if whole.nbytes >= batch_bytes:
-                self._add(whole)
+                self.report.count(whole.report())
                 yield from self._batch(whole).pieces(batch_bytes)
                 whole, given = self._result(), True
         self._finish(whole)
@@ -256,22 +256,9 @@ class Scan:
     def _batch(self, result: _engine.Result) -> Batch:
         return Batch.of(self.plan.outputs, result, self._rows)
 
-    def _add(self, result: _engine.Result) -> None:
-        """Add what a result counted to the report."""
-        counts, report = result.report(), self.report
-        report.events_in += counts["events_in"]
-        report.events_out += counts["events_out"]
-        passed = counts["passed"] or [0] * len(report.cutflow)
-        report.cutflow = [(text, n + more) for (text, n), more in zip(report.cutflow, passed, strict=True)]
-        report.chunks += counts["chunks"]
-        report.chunks_pruned += counts["chunks_pruned"]
-        report.bytes_read += counts["bytes_read"]
-        report.seconds["read"] += counts["seconds_read"]
-        report.seconds["compute"] += counts["seconds_compute"]
-
     def _finish(self, result: _engine.Result) -> None:
         """Add the last result; refuse an answer that is short."""
-        self._add(result)
+        self.report.count(result.report())
         self.report.seconds["total"] = time.perf_counter() - self._start_s
         self.report.reason = self._choice.reason
         self.report.bytes_skipped = sum(part.nbytes for part in self._parts) - self.report.bytes_read

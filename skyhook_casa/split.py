@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, Final
 
 from .batch import Array, Batch
@@ -16,6 +16,7 @@ from .catalog import FileInfo, ObjectInfo, Partition
 from .compile_query import Output
 from .errors import QueryCancelled
 from .execution import Choice
+from .histogram import count_histograms
 from .merged_object import MergedColumn
 from .protocol.held import Position
 from .report import Report
@@ -119,7 +120,6 @@ def run_split(
     store: ObjectStore,
     choice: Choice,
     cancelled: Callable[[], bool] = bool,
-    histogram_count: int = 0,
 ) -> Outcome:
     """Work through a split until it is through, its bytes are found, or its time is over.
 
@@ -129,8 +129,6 @@ def run_split(
         Where pieces run; shared by the splits of a query in one process.
     cancelled : callable
         Asked between partitions whether anybody still wants the answer.
-    histogram_count : int
-        How many histograms `split.work.histograms` describes.
 
     Raises
     ------
@@ -139,7 +137,7 @@ def run_split(
     SkyhookError
         If an object cannot be read, naming it.
     """
-    return _Run(split, store, choice).run(cancelled, histogram_count)
+    return _Run(split, store, choice).run(cancelled)
 
 
 class _Run:
@@ -154,7 +152,7 @@ class _Run:
         self._report = Report(work.dataset, work.version)
         self._deadline_s = time.monotonic() + split.turn_s
 
-    def run(self, cancelled: Callable[[], bool], histogram_count: int) -> Outcome:
+    def run(self, cancelled: Callable[[], bool]) -> Outcome:
         """See `run_split`."""
         at = self._split.first
         end: Position | None = None
@@ -167,7 +165,7 @@ class _Run:
                 end = Position(parts[number].index)
             if end is not None:
                 break
-        return self._outcome(end, histogram_count)
+        return self._outcome(end)
 
     def _run_part(self, part: Partition, at: Position) -> Position | None:
         """Work through one partition; return where it stopped if not at its end."""
@@ -201,23 +199,14 @@ class _Run:
     def _is_over(self) -> bool:
         return self._is_full() or time.monotonic() >= self._deadline_s
 
-    def _outcome(self, end: Position | None, histogram_count: int) -> Outcome:
-        work, counts, report = self._split.work, self._result.report(), self._report
-        for name in ("events_in", "events_out", "chunks", "chunks_pruned", "bytes_read"):
-            setattr(report, name, counts[name])
-        passed = counts["passed"] or [0] * len(work.terms)
-        report.cutflow = list(zip(work.terms, passed, strict=True))
+    def _outcome(self, end: Position | None) -> Outcome:
+        work, report = self._split.work, self._report
+        report.cutflow = [(term, 0) for term in work.terms]
+        report.count(self._result.report())
         report.bytes_moved = self._worker.bytes_moved
-        report.seconds = {"read": counts["seconds_read"], "compute": counts["seconds_compute"]}
         report.reason = "" if self._choice is None else self._choice.reason
         report.splits = 1
-        bins = [self._result.histogram(number) for number in range(histogram_count)]
+        bins = [self._result.histogram(number) for number in range(count_histograms(work.histograms))]
         histograms = tuple((sums.copy(), None if more is None else more.copy()) for sums, more in bins)
         batch = Batch.of(work.outputs, self._result, work.rows)
         return Outcome(batch, end, report, histograms)
-
-
-def rest_of(split: Split, end: Position) -> Split:
-    """Return the split of what is left where one stopped."""
-    at = next(number for number, part in enumerate(split.parts) if part.index == end.partition)
-    return replace(split, parts=split.parts[at:], first=end)

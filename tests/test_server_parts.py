@@ -464,7 +464,7 @@ class HandWork:
         self.splits: list[Any] = []
         self._answers: list[asyncio.Future[Made]] = []
 
-    async def run(self, split: Any, histograms: int, delivers: bool, direct: bool) -> Made:
+    async def run(self, split: Any, direct: bool) -> Made:
         self.splits.append(split)
         answer: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)

@@ -37,8 +37,6 @@ DROPS: Final = 4
 """Workers that are told at once to free answers."""
 POLL_S: Final = 1.0
 """How often the size of a cluster is asked for."""
-THREADS_WITHOUT_WORKERS: Final = 4
-"""Splits that are given to a cluster without workers, so that an adaptive one gets some."""
 LOOPBACK: Final = "127.0.0.1:0"
 """Where the workers of this process show what they do: they cannot be told to show nothing."""
 CALM: Final = {
@@ -144,15 +142,11 @@ class Cluster:
         self._drop_executor.shutdown(wait=False, cancel_futures=True)
         places.pop(self._key, None)
 
-    async def run(self, split: Split, histograms: int, delivers: bool, direct: bool = False) -> Made:
+    async def run(self, split: Split, direct: bool = False) -> Made:
         """Run a split.
 
         Parameters
         ----------
-        histograms : int
-            How many it fills.
-        delivers : bool
-            Whether its events are wanted.
         direct : bool
             Whether it goes without a task, in this process: giving it to a worker takes some milliseconds.
 
@@ -163,9 +157,9 @@ class Cluster:
         """
         if direct:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, self._run_here, split, histograms, delivers)
+            return await loop.run_in_executor(self._executor, self._run_here, split)
         key = self._key if self.is_local else WORKER
-        arguments = (key, split.encode(), self._store.url, histograms, delivers)
+        arguments = (key, split.encode(), self._store.url)
         patience = AsyncRetrying(
             retry=retry_if_exception_type(ServiceBusy),
             stop=stop_after_delay(CLUSTER_S),
@@ -185,10 +179,6 @@ class Cluster:
         """Forget a query: none of its splits runs any more."""
         self._cancelled.discard(query_id)
         self.place.forget(query_id)
-
-    def is_cancelled(self, query_id: str) -> bool:
-        """Return whether a query was cancelled."""
-        return query_id in self._cancelled
 
     def release(self, made: Iterable[Made]) -> None:
         """Free answers, wherever they are: elsewhere soon, for a worker may be slow or gone."""
@@ -219,10 +209,10 @@ class Cluster:
             del self._dropping[location]
 
     # -- tasks ------------------------------------------------------------------------------
-    def _run_here(self, split: Split, histograms: int, delivers: bool) -> Made:
+    def _run_here(self, split: Split) -> Made:
         query_id = split.query_id
         cancelled = self._cancelled.__contains__
-        return self.place.run(split, self._store.url, histograms, delivers, lambda: cancelled(query_id))
+        return self.place.run(split, self._store.url, lambda: cancelled(query_id))
 
     async def _run_task(self, query_id: str, arguments: tuple[Any, ...]) -> Made:
         futures = [self._submit(query_id, arguments)]

@@ -21,7 +21,7 @@ places: Final[dict[str, Place]] = {}
 _setting_up = threading.Lock()
 
 
-def run_task(key: str, payload: bytes, store_url: str, histograms: int, delivers: bool) -> Made:
+def run_task(key: str, payload: bytes, store_url: str) -> Made:
     """Run a split on a Dask worker.
 
     Raises
@@ -34,7 +34,7 @@ def run_task(key: str, payload: bytes, store_url: str, histograms: int, delivers
     place = places.get(key)
     if place is None:
         raise StoreError("the worker was not set up to run splits; was it started by another release?")
-    return place.run(Split.decode(payload), store_url, histograms, delivers)
+    return place.run(Split.decode(payload), store_url)
 
 
 def set_up_worker(host: str, ticket_s: float) -> None:

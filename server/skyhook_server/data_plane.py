@@ -98,9 +98,7 @@ class DataPlane(SplitServer):
         self._wait(self._acknowledge(run, split.number))
 
     async def _acknowledge(self, run: QueryRun, number: int) -> None:
-        freed = run.acknowledge(number)
-        self._engine.dispatcher.wake()
-        self._engine.cluster.release(freed)
+        self._engine.cluster.release(run.acknowledge(number))
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

@@ -221,7 +221,6 @@ class Delivery(DeliveryServicer):
                         async with aclosing(run.events()) as events:
                             async for event in events:
                                 yield event
-                                self._engine.dispatcher.wake()
                         # The splits stay until the client has them, or hangs up.
                         holding = asyncio.create_task(run.taken())
                         await asyncio.wait({holding, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -243,7 +242,6 @@ class Delivery(DeliveryServicer):
             except SkyhookError as error:
                 run.fail(error)
                 return
-            self._engine.dispatcher.wake()
             self._engine.cluster.release(freed)
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.ServiceStatus:

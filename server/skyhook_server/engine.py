@@ -16,7 +16,7 @@ from skyhook_casa.catalog.place import catalog_address
 from skyhook_casa.column_sets.derived import ready
 from skyhook_casa.cores import usable_cores
 from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
-from skyhook_casa.execution import EXECUTIONS
+from skyhook_casa.execution import check_execution
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.query import Query
 from skyhook_casa.stores import open_store
@@ -104,12 +104,7 @@ class Engine:
 
     def prepare(self, start: pb.QueryStart) -> Prepared:
         """Return the plan of what is asked; it blocks. Raises as `plan` does."""
-        if start.execution and start.execution not in EXECUTIONS:
-            raise InvalidRequest(
-                f"execution is {start.execution!r}; one of {', '.join(EXECUTIONS)} is needed"
-            )
-        if start.execution == "pushdown" and not self.store.pushes_down:
-            raise InvalidRequest(f"{self.store_name} only stores: a query there is read, not pushed down")
+        check_execution(start.execution or "auto", self.store, self.store_name)
         if (start.deliver == pb.QueryStart.HISTOGRAMS) != bool(start.histograms):
             raise InvalidRequest("histograms are described if, and only if, they are to be delivered")
         if self._plans is None:
@@ -161,10 +156,7 @@ class Engine:
             finally:
                 self.dispatcher.remove(run)
                 run.close()
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except GeneratorExit:
+        except (asyncio.CancelledError, GeneratorExit):
             outcome = "cancelled"
             raise
         except SkyhookError as error:

@@ -77,15 +77,13 @@ class Place:
         self,
         split: Split,
         store_url: str,
-        histograms: int = 0,
-        delivers: bool = True,
         cancelled: Callable[[], bool] = bool,
     ) -> Made:
         """Run a split and keep its answer. Raises as `run_split` does."""
         began = time.perf_counter()
         store = self._store(store_url)
-        outcome = run_split(split, store, self._choice(split, store), cancelled, histograms)
-        made = self._keep(split, outcome, delivers)
+        outcome = run_split(split, store, self._choice(split, store), cancelled)
+        made = self._keep(split, outcome)
         return replace(made, seconds=time.perf_counter() - began)
 
     def forget(self, query_id: str) -> None:
@@ -93,7 +91,7 @@ class Place:
         with self._lock:
             self._choices.pop(query_id, None)
 
-    def _keep(self, split: Split, outcome: Outcome, delivers: bool) -> Made:
+    def _keep(self, split: Split, outcome: Outcome) -> Made:
         batch, report, end = outcome.batch, outcome.report, outcome.end
         if outcome.histograms:
             bins = tuple(
@@ -102,7 +100,7 @@ class Place:
             )
             nbytes = sum(len(sums) + len(squares) for sums, squares in bins)
             return Made(report.events_out, nbytes, end, report, 0.0, bins=bins)
-        if not delivers or not batch.events:
+        if not split.work.outputs or not batch.events:
             return Made(report.events_out, 0, end, report, 0.0)
         schema = wire_schema(split.work.outputs, split.work.rows)
         batches = [to_wire(piece, schema) for piece in batch.pieces(BATCH_BYTES)]

@@ -81,7 +81,7 @@ class QueryRun:
         self._settings = engine.settings
         self._metrics = engine.metrics
         self._wake = engine.dispatcher.wake
-        self._histograms = count_histograms(start.histograms)
+        count_histograms(start.histograms)  # refuses what is none, before anything runs
         self._held = Held.from_message(start.held)
         self._resumes = bool(start.held.whole or start.held.begun)
         if self._resumes:
@@ -160,7 +160,7 @@ class QueryRun:
         )
         made = None
         try:
-            made = await self._cluster.run(split, self._histograms, self._delivers, self._is_direct(piece))
+            made = await self._cluster.run(split, self._is_direct(piece))
         except SkyhookError as error:
             self.fail(error)
         finally:
@@ -225,6 +225,7 @@ class QueryRun:
             self._unacknowledged_bytes -= made.nbytes
             freed.append(made)
         self._changed.set()
+        self._wake()
         return freed
 
     async def taken(self) -> None:
@@ -350,8 +351,7 @@ class QueryRun:
             self._kept = None
             return
         ready = self._cluster.place.shelf.get(made.ticket) if made.ticket else None
-        bins = made.bins
-        kept = replace(made, ticket=b"", report=replace(made.report, splits_cached=1), bins=bins)
+        kept = replace(made, ticket=b"", report=replace(made.report, splits_cached=1))
         self._kept.append(Kept(kept, piece.first, piece.parts, ready))
 
     def _take_cached(self) -> None:
