@@ -17,8 +17,7 @@ from skyhook_casa.errors import ServiceBusy, SkyhookError, StoreError
 from skyhook_casa.split import Split
 from skyhook_casa.stores import ObjectStore
 
-from .dask_plugin import SplitPlugin
-from .dask_worker import SWEEP_S, WORKER, places, run_task
+from .dask_worker import SWEEP_S, places, run_here, run_on_worker
 from .logs import get_logger
 from .place import Made, Place
 from .shelf import Shelf
@@ -158,8 +157,7 @@ class Cluster:
         if direct:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, self._run_here, split)
-        key = self._key if self.is_local else WORKER
-        arguments = (key, split.encode(), self._store.url)
+        arguments = (split.encode(), self._store.url)
         patience = AsyncRetrying(
             retry=retry_if_exception_type(ServiceBusy),
             stop=stop_after_delay(CLUSTER_S),
@@ -214,7 +212,7 @@ class Cluster:
         cancelled = self._cancelled.__contains__
         return self.place.run(split, self._store.url, lambda: cancelled(query_id))
 
-    async def _run_task(self, query_id: str, arguments: tuple[Any, ...]) -> Made:
+    async def _run_task(self, query_id: str, arguments: tuple[bytes, str]) -> Made:
         futures = [self._submit(query_id, arguments)]
         waiting = [asyncio.ensure_future(futures[0].result())]
         try:
@@ -245,15 +243,19 @@ class Cluster:
         except Exception as error:
             raise self._explained(error) from error
 
-    def _submit(self, query_id: str, arguments: tuple[Any, ...], **options: Any) -> Any:
+    def _submit(self, query_id: str, arguments: tuple[bytes, str], **options: Any) -> Any:
         if self._client is None or self._client.status != "running":
             raise ServiceBusy(f"the Dask cluster at {self._settings.dask} is away", retry_after_s=2.0)
         if self._hanging and not options:
             options = {"workers": sorted(self._known - self._hanging.keys()), "allow_other_workers": True}
-        key = f"skyhook-{query_id}-{next(self._numbers)}"
-        return self._client.submit(run_task, *arguments, key=key, pure=False, **options)
+        options |= {"key": f"skyhook-{query_id}-{next(self._numbers)}", "pure": False}
+        if self.is_local:
+            return self._client.submit(run_here, self._key, *arguments, **options)
+        settings = self._settings
+        where = (settings.worker_flight_host, settings.ticket_s)
+        return self._client.submit(run_on_worker, *where, *arguments, **options)
 
-    async def _twin(self, futures: list[Any], query_id: str, arguments: tuple[Any, ...]) -> Any:
+    async def _twin(self, futures: list[Any], query_id: str, arguments: tuple[bytes, str]) -> Any:
         """Give a split that does not come back to another worker too; None if there is none."""
         at_work, made = await asyncio.gather(self._client.processing(), self._client.who_has(futures))
         keys = {future.key for future in futures}
@@ -299,8 +301,6 @@ class Cluster:
         # A few workers that hang must not hold up what others made: by default five would.
         self._client._gather_semaphore = asyncio.Semaphore(GATHERS)
         if not self.is_local:
-            plugin = SplitPlugin(self._settings.worker_flight_host, self._settings.ticket_s)
-            await self._client.register_plugin(plugin)
             await self._count()
 
     async def _watch(self) -> None:
@@ -308,11 +308,13 @@ class Cluster:
         while True:
             await asyncio.sleep(POLL_S)
             try:
-                if self._client.status != "running":
-                    self.threads = self.workers = 0
+                if self._client.status == "closed":  # until then it looks for the scheduler by itself
                     await self._connect()
                     _log.info("cluster_found", address=self._settings.dask)
-                await self._count()
+                if self._client.status == "running":
+                    await self._count()
+                else:
+                    self.threads = self.workers = 0
             except (OSError, TimeoutError) as error:
                 _log.warning("cluster_lost", address=self._settings.dask, error=str(error))
 

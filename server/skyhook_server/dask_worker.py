@@ -4,50 +4,59 @@ from __future__ import annotations
 
 import threading
 from typing import Final
+from urllib.parse import urlsplit
 
-from skyhook_casa.errors import StoreError
+from distributed import get_worker
+
 from skyhook_casa.split import Split
 
 from .place import Made, Place
 from .shelf import Shelf
 
-WORKER: Final = "worker"
-"""Key of the place of a worker process."""
 SWEEP_S: Final = 5.0
 """How often splits that nobody took are dropped."""
 
 places: Final[dict[str, Place]] = {}
-"""The places of this process: one in a worker; in a service with workers of its own, one for each service."""
+"""The places of the services in this process."""
+_worker_places: Final[list[Place]] = []
+"""That of a worker process, once it was given something to run."""
 _setting_up = threading.Lock()
 
 
-def run_task(key: str, payload: bytes, store_url: str) -> Made:
-    """Run a split on a Dask worker.
+def run_here(key: str, payload: bytes, store_url: str) -> Made:
+    """Run a split in the process of the service. Raises as `run_split` does."""
+    return places[key].run(Split.decode(payload), store_url)
+
+
+def run_on_worker(host: str | None, ticket_s: float, payload: bytes, store_url: str) -> Made:
+    """Run a split on a Dask worker, which is set up by its first one.
+
+    Parameters
+    ----------
+    host : str, optional
+        Where its Flight server listens; by default the host by which the cluster knows the worker.
+    ticket_s : float
+        Seconds after which a split that nobody took is dropped.
 
     Raises
     ------
-    StoreError
-        If the worker was not set up by the service's plugin.
     SkyhookError
         What the split raises.
     """
-    place = places.get(key)
-    if place is None:
-        raise StoreError("the worker was not set up to run splits; was it started by another release?")
-    return place.run(Split.decode(payload), store_url)
+    host = host or urlsplit(get_worker().address).hostname or "127.0.0.1"
+    return _worker_place(host, ticket_s).run(Split.decode(payload), store_url)
 
 
-def set_up_worker(host: str, ticket_s: float) -> None:
-    """Make this process a place for splits, once."""
+def _worker_place(host: str, ticket_s: float) -> Place:
     from .flight import SplitServer
 
     with _setting_up:
-        if WORKER in places:
-            return
-        shelf = Shelf(ticket_s)
-        server = SplitServer(shelf, f"grpc://{host}:0")
-        places[WORKER] = Place(shelf, f"grpc://{host}:{server.port}")
-    threading.Thread(target=_sweep_for_ever, args=(shelf,), name="sweep", daemon=True).start()
+        if not _worker_places:
+            shelf = Shelf(ticket_s)
+            server = SplitServer(shelf, f"grpc://{host}:0")
+            _worker_places.append(Place(shelf, f"grpc://{host}:{server.port}"))
+            threading.Thread(target=_sweep_for_ever, args=(shelf,), name="sweep", daemon=True).start()
+        return _worker_places[0]
 
 
 def _sweep_for_ever(shelf: Shelf) -> None:
