@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from skyhook_casa.errors import InvalidRequest
@@ -184,20 +184,119 @@ class Query:
         with self._run(self.question, rows) as run:
             yield from run.stream(batch_bytes, ordered)
 
+    # -- files ------------------------------------------------------------------------------
     def to_file(self, path: str | os.PathLike[str], nested: bool = False) -> int:
-        """Write the answer to a .parquet, .arrow, .root or .csv file and return its events.
+        """Write the answer to a .parquet, .feather, .arrow, .root or .csv file and return its events.
 
         The answer is streamed, so memory stays bounded. The file appears whole or not at all.
-        `nested`: Parquet and Arrow hold collections as lists of structs.
+        `nested`: Parquet, Feather and Arrow hold collections as lists of structs.
 
         Raises
         ------
         InvalidRequest
             If the ending is another, or the format cannot hold the columns.
+        StoreError
+            If the file cannot be written.
         """
         from .export import write
 
-        return write(self, path, nested)
+        return write(self, path, nested=nested)
+
+    def to_parquet(
+        self,
+        path: str | os.PathLike[str],
+        nested: bool = False,
+        *,
+        part_events: int | None = None,
+        part_bytes: int | None = None,
+    ) -> int:
+        """Write the answer to a Parquet file, or to a folder of them, and return its events.
+
+        Parameters
+        ----------
+        path : path
+            The file, which is replaced; or with `part_events` or `part_bytes` a folder, which must not
+            be there: its files are ``part-00000.parquet`` and so on, in dataset order. File or folder
+            appears whole or not at all.
+        nested : bool
+            Collections as lists of structs instead of flat columns.
+        part_events : int, optional
+            Most events of one file.
+        part_bytes : int, optional
+            Most bytes of the values in one file, before compression.
+
+        Raises
+        ------
+        AlreadyExists
+            If the folder is there.
+        InvalidRequest
+            If a size is no whole number of at least 1.
+        StoreError
+            If it cannot be written.
+        """
+        return self._write(path, "parquet", nested, part_events, part_bytes)
+
+    def to_feather(
+        self,
+        path: str | os.PathLike[str],
+        nested: bool = False,
+        *,
+        part_events: int | None = None,
+        part_bytes: int | None = None,
+    ) -> int:
+        """Write the answer to a Feather file, or to a folder of them, and return its events.
+
+        It is an Arrow IPC file with LZ4. Parameters and errors are those of `to_parquet`.
+        """
+        return self._write(path, "feather", nested, part_events, part_bytes)
+
+    def to_root(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "ttree",  # noqa: A002 - what people call it
+        *,
+        part_events: int | None = None,
+        part_bytes: int | None = None,
+    ) -> int:
+        """Write the answer to a ROOT file, or to a folder of them, and return its events.
+
+        What was NanoAOD is NanoAOD again: `Events` has flat branches, and each list its counter, ``nMuon``,
+        whether it was asked for or not.
+
+        Parameters
+        ----------
+        path : path
+            As for `to_parquet`.
+        format : str
+            ``"ttree"`` or ``"rntuple"``.
+        part_events, part_bytes : int, optional
+            As for `to_parquet`.
+
+        Raises
+        ------
+        InvalidRequest
+            If the format is another, or a column can have missing elements; and as `to_parquet` does.
+        AlreadyExists, StoreError
+            As `to_parquet` does.
+        """
+        if format not in ("ttree", "rntuple"):
+            raise InvalidRequest(f"format is {format!r}; 'ttree' or 'rntuple' is needed")
+        return self._write(path, format, False, part_events, part_bytes)
+
+    @contextmanager
+    def exporting(
+        self, label: str, batch_bytes: int, rows: bool = False
+    ) -> Iterator[tuple[Progress, Iterator[Batch]]]:
+        """Give the bar of a run and its batches, as `stream` gives them; the report is there at the end."""
+        with Progress(label, self.question.version.events, "events", self._progress) as bar:
+            run = self.question.run(bar, rows)
+
+            def batches() -> Generator[Batch]:
+                yield from run.stream(batch_bytes)
+
+            with closing(batches()) as given:
+                yield bar, given
+        self._report = run.report
 
     def nanoevents(self, schemaclass: Any = None, *, mode: str = "virtual", **options: Any) -> Any:
         """Return the answer as coffea's NanoEvents; a column is fetched when it is touched, once.
@@ -359,6 +458,18 @@ class Query:
 
         with self._run(question, histograms=encode_histograms(described)) as run:
             return run.fill()
+
+    def _write(
+        self,
+        path: str | os.PathLike[str],
+        kind: str,
+        nested: bool,
+        part_events: int | None,
+        part_bytes: int | None,
+    ) -> int:
+        from .export import Parts, write
+
+        return write(self, path, kind, nested, Parts(part_events, part_bytes))
 
     @contextmanager
     def _run(self, question: Question, rows: bool = False, histograms: bytes = b"") -> Iterator[Run]:
