@@ -13,6 +13,7 @@ from .errors import AccessDenied, CorruptObject, StoreError
 from .execution import Choice
 from .plan import Plan
 from .report import counted, human_bytes, table_html
+from .schema import OFFSETS_SUFFIX
 from .stores import ByteRange, ObjectStore
 from .worker import REPLY_BYTES_MAX, scan_request
 
@@ -48,6 +49,8 @@ class Explanation:
     """Where the parts run."""
     bytes_known: bool = True
     """Whether the user may look into objects; if not, `cut_bytes` and `output_bytes` are empty."""
+    computes: tuple[str, ...] = ()
+    """Derived columns of the dataset that the query computes and stores first; later ones read them."""
 
     @property
     def bytes_max(self) -> int:
@@ -65,6 +68,8 @@ class Explanation:
             ("runs", self.place),
             ("delivers", _short(self.columns)),
         ]
+        if self.computes:
+            lines.append(("first", f"computes and stores {_short(self.computes)} for all events, once"))
         lines += [("cut" if n == 0 else "then", term) for n, term in enumerate(self.terms)]
         lines.append(("reads", self._reads()))
         if self.cut_bytes:
@@ -79,7 +84,8 @@ class Explanation:
             stored = human_bytes(self.object_bytes)
             return f"an unknown part of {stored}: the user may not look into objects"
         share = f", {self.bytes_max / self.object_bytes:.2%} of what is stored" if self.object_bytes else ""
-        return f"{human_bytes(self.bytes_max)} at most{share}"
+        more = "; besides, what is computed first" if self.computes else ""
+        return f"{human_bytes(self.bytes_max)} at most{share}{more}"
 
     def __str__(self) -> str:
         """The explanation in a few lines."""
@@ -105,7 +111,8 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
     """
     parts = [part for part in plan.partitions if part.events]
     for layout_ids in {part.layout_ids for part in parts}:
-        plan.program(*layout_ids)
+        plan.check(*layout_ids)
+    uncalled = plan.uncalled
     choice = Choice(plan, store, execution)
     _try_to_push(choice, plan, store, parts)
     sizes: Mapping[str, int] | None
@@ -116,11 +123,12 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         _try_to_push(choice, plan, store, parts)
         sizes = None
     object_bytes = sum(part.nbytes for part in parts)
-    if any(part.sets for part in parts):
+    if any(part.sets for part in parts) or (uncalled and len(_values(plan.reads)) > 1):
         choice.merge()
     if sizes and not choice.pushdown and store.local_path(parts[0].object.name) is None:
         choice.need(sum(sizes.values()), object_bytes)
     for_cut = set(plan.only([]).reads)
+    there = [name for name in plan.reads if name not in uncalled]
     return Explanation(
         dataset=plan.version.dataset,
         version=plan.version.number,
@@ -130,17 +138,18 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         layouts=len({part.layout_ids for part in parts}),
         columns=tuple(output.name for output in plan.outputs),
         terms=tuple(plan.terms),
-        cut_bytes={} if sizes is None else {n: sizes[n] for n in plan.reads if n in for_cut},
-        output_bytes={} if sizes is None else {n: sizes[n] for n in plan.reads if n not in for_cut},
+        cut_bytes={} if sizes is None else {n: sizes[n] for n in there if n in for_cut},
+        output_bytes={} if sizes is None else {n: sizes[n] for n in there if n not in for_cut},
         object_bytes=object_bytes,
         place=_place(choice, store, bool(parts) and all(part.sets for part in parts)),
         bytes_known=sizes is not None,
+        computes=tuple(one.name for one in plan.pending),
     )
 
 
 def _try_to_push(choice: Choice, plan: Plan, store: ObjectStore, parts: Sequence[Partition]) -> None:
     """If a run begins by pushing down, try that with a scan for no event; it looks into an object."""
-    alone = [part for part in parts if not part.sets]
+    alone = [] if plan.uncalled else [part for part in parts if not part.sets]
     if not (choice.pushdown and alone):
         return
     info = alone[0].object
@@ -194,6 +203,10 @@ def column_bytes(
 def _place(choice: Choice, store: ObjectStore, merges: bool) -> str:
     where = f"inside {store.url}" if choice.pushdown and not merges else f"in this process, on {store.url}"
     return f"{where} ({choice.reason})" if choice.reason else where
+
+
+def _values(reads: Sequence[str]) -> list[str]:
+    return [name for name in reads if not name.endswith(OFFSETS_SUFFIX)]
 
 
 def _short(names: Sequence[str], most: int = 8) -> str:

@@ -114,6 +114,21 @@ class Plan:
         """Return the plan of another query to the same version. Raises as `plan` does."""
         return Plan(self._catalog, replace(query, version=self.version.number))
 
+    @property
+    def uncalled(self) -> list[str]:
+        """The physical columns that may be read and that functions must be called for first."""
+        return [name for name in self.reads if name in self._derived.uncalled]
+
+    def check(self, *layout_ids: int) -> None:
+        """Raise as `program` does, but not for columns that functions are called for first."""
+        if not self.uncalled:
+            self.program(*layout_ids)
+            return
+        there = {name for layout_id in layout_ids for name in self.hints(layout_id)}
+        absent = [name for name in self.reads if name not in there and name not in self._derived.uncalled]
+        if absent:
+            self._absent(absent, {})
+
     def calls(self, name: str) -> bool:
         """Return whether a derived column of the dataset is a Python function."""
         return function_of(self._derived.known.get(name, "")) is not None

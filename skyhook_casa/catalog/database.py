@@ -7,6 +7,7 @@ write transaction sees no other writer's changes come and go.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 import weakref
 from collections import OrderedDict
@@ -21,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import QueuePool
 
-from ..errors import InvalidRequest, NotFound, StoreError
+from ..errors import AccessDenied, InvalidRequest, NotFound, StoreError
 from .tables import ADDED, SCHEMA_VERSION, catalog_info, metadata
 
 WAIT_S: Final = 60.0
@@ -31,6 +32,7 @@ DATABASES_MAX: Final = 16
 
 _APPLICATION_ID: Final = 0x534B5943  # "SKYC", in the header of a SQLite file
 _WRITERS_LOCK: Final = 0x534B5943  # of PostgreSQL's advisory locks
+_DENIED_BY_POSTGRESQL: Final = ("25006", "42501")  # a read-only transaction; no such privilege
 _WRITES = {"skyhook_writes": True}
 
 
@@ -83,13 +85,23 @@ class Database:
 
 @contextmanager
 def reporting(url: str) -> Iterator[None]:
-    """Turn the database's errors into `StoreError`."""
+    """Turn the database's errors into `StoreError`, `AccessDenied` if the user may only read."""
     try:
         yield
     except sa.exc.DBAPIError as error:
+        if _is_denied(error.orig):
+            raise AccessDenied(f"catalog {url} is read-only for this user: {error.orig}") from error
         raise StoreError(f"catalog {url}: {error.orig}") from error
     except sa.exc.SQLAlchemyError as error:
         raise StoreError(f"catalog {url}: {error}") from error
+
+
+def _is_denied(error: object) -> bool:
+    """Return whether a database's error says that the user may not write."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return bool(code & 0xFF == sqlite3.SQLITE_READONLY)  # the rest says why
+    return getattr(error, "sqlstate", None) in _DENIED_BY_POSTGRESQL
 
 
 def open_database(address: str | os.PathLike[str], create: bool) -> Database:

@@ -16,7 +16,7 @@ from ..expression import mentioned_names
 from ..functions import OWN_LIST, PER_EVENT, Function, function_of
 from ..query import Query
 from ..resolve import DatasetNames
-from ..schema import Column, ListInfo
+from ..schema import Column, ListInfo, offsets_column
 
 DIGEST_CHARS = 12
 """Of the digest, in the name of the column that is stored: enough for the definitions of one name."""
@@ -93,11 +93,14 @@ class Derivation:
         All definitions of the dataset.
     pending : tuple of Pending
         Those that the query names and that are neither stored nor known to be no use to store.
+    uncalled : set of str
+        The physical columns, read by the query, that functions will be stored as and that no object has yet.
     """
 
     def __init__(self, names: DatasetNames, query: Query, mentioned: set[str]) -> None:
         self.query = query
         self.pending: tuple[Pending, ...] = ()
+        self.uncalled: set[str] = set()
         self._sets: list[DerivedSet] = []
         self._titles: dict[str, str] = {}
         self._names = names
@@ -157,7 +160,11 @@ class Derivation:
         for name, text in texts.items():
             function = function_of(text)
             if function is not None:
-                texts[name] = self._read(stored_function(name, digests[name], function))
+                stored = stored_function(name, digests[name], function)
+                texts[name] = self._read(stored)
+                self.uncalled.add(stored.column.name)
+                if stored.list is not None:
+                    self.uncalled.add(offsets_column(stored.list.name))
                 waiting.add(name)
         return waiting
 

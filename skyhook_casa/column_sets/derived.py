@@ -106,21 +106,34 @@ def ready(
     Raises
     ------
     AccessDenied
-        If a function may not be imported, or what it returns may not be stored.
+        If a function may not be imported, or what it returns may not be stored: in the store, or because
+        the catalog is read-only.
     SkyhookError
         As a query that delivers the column does; then nothing of it is kept but whole objects, from
         which the next one goes on.
     """
     if not plan.pending:
         return plan
+    denied = False
     for one in plan.pending:
+        calls = plan.calls(one.name)
+        if denied and not calls:
+            continue
         try:
             store_derived(catalog, store, plan.version, one, threads, functions)
-        except AccessDenied:
-            if plan.calls(one.name):
-                raise
-            return plan
+        except AccessDenied as error:
+            if calls:
+                raise AccessDenied(_not_called(plan, one.name, error)) from error
+            denied = True
     return plan.renewed()
+
+
+def _not_called(plan: Plan, name: str, error: AccessDenied) -> str:
+    return (
+        f"{name!r} of {plan.version.dataset!r} is a function that was not called yet for version "
+        f"{plan.version.number}, and you may not let it be called: {error}. Ask somebody who may to query it "
+        "once; then everybody can read it"
+    )
 
 
 def store_derived(

@@ -553,7 +553,7 @@ class Report(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., partitions_planned: _Optional[int] = ..., partitions_done: _Optional[int] = ..., events_in: _Optional[int] = ..., events_out: _Optional[int] = ..., cutflow: _Optional[_Iterable[_Union[CutCount, _Mapping]]] = ..., objects_pruned: _Optional[int] = ..., chunks: _Optional[int] = ..., chunks_pruned: _Optional[int] = ..., bytes_read: _Optional[int] = ..., bytes_skipped: _Optional[int] = ..., bytes_moved: _Optional[int] = ..., partitions_pushed: _Optional[int] = ..., reason: _Optional[str] = ..., seconds: _Optional[_Mapping[str, float]] = ..., query_id: _Optional[str] = ..., splits: _Optional[int] = ..., splits_cached: _Optional[int] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("dataset", "version", "events", "partitions", "files", "layouts", "columns", "terms", "cut_bytes", "output_bytes", "object_bytes", "place", "bytes_known")
+    __slots__ = ("dataset", "version", "events", "partitions", "files", "layouts", "columns", "terms", "cut_bytes", "output_bytes", "object_bytes", "place", "bytes_known", "computes")
     class CutBytesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -581,6 +581,7 @@ class Explanation(_message.Message):
     OBJECT_BYTES_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
     BYTES_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    COMPUTES_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     version: int
     events: int
@@ -594,7 +595,8 @@ class Explanation(_message.Message):
     object_bytes: int
     place: str
     bytes_known: bool
-    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., events: _Optional[int] = ..., partitions: _Optional[int] = ..., files: _Optional[int] = ..., layouts: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., terms: _Optional[_Iterable[str]] = ..., cut_bytes: _Optional[_Mapping[str, int]] = ..., output_bytes: _Optional[_Mapping[str, int]] = ..., object_bytes: _Optional[int] = ..., place: _Optional[str] = ..., bytes_known: _Optional[bool] = ...) -> None: ...
+    computes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., events: _Optional[int] = ..., partitions: _Optional[int] = ..., files: _Optional[int] = ..., layouts: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., terms: _Optional[_Iterable[str]] = ..., cut_bytes: _Optional[_Mapping[str, int]] = ..., output_bytes: _Optional[_Mapping[str, int]] = ..., object_bytes: _Optional[int] = ..., place: _Optional[str] = ..., bytes_known: _Optional[bool] = ..., computes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
