@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +26,10 @@ ROWS_FIELD: Final = "#event"
 """Field of int64: the number of each event in the dataset, from 0."""
 ELEMENTS_MAX: Final = 2**31 - 1
 """Most elements of one list array, whose offsets are int32."""
+FORMS_MAX: Final = 64
+"""Forms that are kept for the next batch of the same columns."""
+_INT32: Final = np.dtype(np.int32)
+_INT64: Final = np.dtype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,95 @@ class Axis:
     """Numbers of the outputs."""
 
 
-def wire_axes(outputs: Sequence[Output]) -> list[Axis]:
-    """Return the fields of a record batch, in the order of their first columns."""
+class Form:
+    """The record batches of an answer: made once, for looking at all columns takes as long as reading them.
+
+    Parameters
+    ----------
+    outputs : sequence of Output
+        The columns of the answer.
+    rows : bool
+        Whether the numbers of the events come with them.
+    """
+
+    def __init__(self, outputs: Sequence[Output], rows: bool = False) -> None:
+        self.outputs = tuple(outputs)
+        self.rows = rows
+        self.axes = tuple(_axes(self.outputs))
+        self.schema = _schema(self.axes, self.outputs, rows)
+        self._dtypes = [np.dtype(output.dtype) for output in self.outputs]
+
+    def to_wire(self, batch: Batch) -> pa.RecordBatch:
+        """Return the batch as one record batch; only bools and offsets are copied.
+
+        Raises
+        ------
+        ResourceExhausted
+            If an axis has more than `ELEMENTS_MAX` elements; cut the batch into pieces.
+        """
+        import pyarrow as pa
+
+        arrays: list[Any] = []
+        for axis, field in zip(self.axes, self.schema, strict=False):
+            columns = [_values(batch.values[n], batch.valid[n]) for n in axis.members]
+            if not axis.jagged:
+                arrays += columns
+                continue
+            offsets = batch.offsets[axis.members[0]]
+            assert offsets is not None
+            if offsets[-1] > ELEMENTS_MAX:
+                raise ResourceExhausted(
+                    f"{axis.name} has {offsets[-1]} elements; {ELEMENTS_MAX} go into a batch"
+                )
+            content = pa.StructArray.from_arrays(columns, fields=list(field.type.value_type))
+            narrow = pa.array(offsets.astype(np.int32))
+            arrays.append(pa.ListArray.from_arrays(narrow, content, type=field.type))
+        if batch.rows is not None:
+            arrays.append(pa.array(batch.rows))
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def from_wire(self, batch: pa.RecordBatch) -> Batch:
+        """Return the batch that a record batch holds; its values are not copied.
+
+        Raises
+        ------
+        ProtocolError
+            If the record batch has other fields, or its lists do not fit together.
+        """
+        if not batch.schema.equals(self.schema, check_metadata=False):
+            raise ProtocolError(
+                f"a batch has the fields {batch.schema.names}, not {self.schema.names} as announced"
+            )
+        try:
+            batch.validate()
+        except ValueError as error:
+            raise ProtocolError(f"a batch contradicts itself: {error}") from error
+        count = len(self.outputs)
+        values: list[Array] = [np.empty(0)] * count
+        valid: list[Array | None] = [None] * count
+        offsets: list[Array | None] = [None] * count
+        for axis, column in zip(self.axes, batch.columns, strict=False):
+            content, shared = _elements(axis, column) if axis.jagged else ([column], None)
+            for number, array in zip(axis.members, content, strict=True):
+                values[number], valid[number] = _numpy(array, self._dtypes[number])
+                offsets[number] = shared
+        numbers = _numpy(batch.column(batch.num_columns - 1), _INT64)[0] if self.rows else None
+        return Batch(self.outputs, batch.num_rows, values, offsets, valid, numbers)
+
+
+@lru_cache(maxsize=FORMS_MAX)
+def wire_form(outputs: tuple[Output, ...], rows: bool = False) -> Form:
+    """Return the form of an answer's record batches."""
+    return Form(outputs, rows)
+
+
+def _axes(outputs: Sequence[Output]) -> Iterator[Axis]:
+    """Yield the fields of a record batch, in the order of their first columns."""
     members: dict[tuple[str, int], list[int]] = {}
     for number, output in enumerate(outputs):
         key = ("event", number) if output.axis is None else ("axis", output.axis)
         members.setdefault(key, []).append(number)
     taken = {output.name for output in outputs if output.axis is None} | {ROWS_FIELD}
-    axes = []
     for (kind, _), numbers in members.items():
         name = outputs[numbers[0]].name
         if kind == "axis":
@@ -52,16 +138,14 @@ def wire_axes(outputs: Sequence[Output]) -> list[Axis]:
             while name in taken:
                 name += "_"
             taken.add(name)
-        axes.append(Axis(name, kind == "axis", tuple(numbers)))
-    return axes
+        yield Axis(name, kind == "axis", tuple(numbers))
 
 
-def wire_schema(outputs: Sequence[Output], rows: bool = False) -> pa.Schema:
-    """Return the schema of the record batches of an answer."""
+def _schema(axes: Iterable[Axis], outputs: Sequence[Output], rows: bool) -> pa.Schema:
     import pyarrow as pa
 
     fields = []
-    for axis in wire_axes(outputs):
+    for axis in axes:
         columns = [_field(outputs[number]) for number in axis.members]
         if axis.jagged:
             element = pa.field("item", pa.struct(columns), nullable=False)
@@ -82,93 +166,38 @@ def _field(output: Output) -> pa.Field:
     )
 
 
-def to_wire(batch: Batch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the batch as one record batch; only bools and offsets are copied.
-
-    Raises
-    ------
-    ResourceExhausted
-        If an axis has more than `ELEMENTS_MAX` elements; cut the batch into pieces.
-    """
-    import pyarrow as pa
-
-    arrays: list[Any] = []
-    for axis, field in zip(wire_axes(batch.outputs), schema, strict=False):
-        columns = [_values(batch.values[n], batch.valid[n]) for n in axis.members]
-        if not axis.jagged:
-            arrays += columns
-            continue
-        offsets = batch.offsets[axis.members[0]]
-        assert offsets is not None
-        if offsets[-1] > ELEMENTS_MAX:
-            raise ResourceExhausted(f"{axis.name} has {offsets[-1]} elements; {ELEMENTS_MAX} go into a batch")
-        content = pa.StructArray.from_arrays(columns, fields=list(field.type.value_type))
-        arrays.append(pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), content, type=field.type))
-    if batch.rows is not None:
-        arrays.append(pa.array(batch.rows))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
 def _values(values: Array, valid: Array | None) -> pa.Array:
     import pyarrow as pa
 
     return pa.array(values, mask=None if valid is None else ~valid)
 
 
-def from_wire(batch: pa.RecordBatch, outputs: tuple[Output, ...], rows: bool = False) -> Batch:
-    """Return the batch that a record batch holds; its values are not copied.
-
-    Raises
-    ------
-    ProtocolError
-        If the record batch has other fields, or its lists do not fit together.
-    """
-    schema = wire_schema(outputs, rows)
-    if not batch.schema.equals(schema, check_metadata=False):
-        raise ProtocolError(f"a batch has the fields {batch.schema.names}, not {schema.names} as announced")
-    try:
-        batch.validate()
-    except ValueError as error:
-        raise ProtocolError(f"a batch contradicts itself: {error}") from error
-    values: list[Array] = [np.empty(0)] * len(outputs)
-    valid: list[Array | None] = [None] * len(outputs)
-    offsets: list[Array | None] = [None] * len(outputs)
-    for axis, column in zip(wire_axes(outputs), batch.columns, strict=False):
-        content, shared = _elements(axis, column) if axis.jagged else ([column], None)
-        for number, array in zip(axis.members, content, strict=True):
-            values[number], valid[number] = _numpy(array)
-            offsets[number] = shared
-    numbers = _numpy(batch.column(batch.num_columns - 1))[0] if rows else None
-    return Batch(outputs, batch.num_rows, values, offsets, valid, numbers)
-
-
 def _elements(axis: Axis, column: pa.Array) -> tuple[list[Any], Array]:
     """Return the columns of a jagged axis, and its offsets from 0."""
-    narrow = _numpy(column.offsets)[0]
+    narrow = _numpy(column.offsets, _INT32)[0]
     content = column.values
     rising = narrow[0] >= 0 and bool((narrow[1:] >= narrow[:-1]).all()) and narrow[-1] <= len(content)
     if not rising or column.null_count or content.null_count:
         raise ProtocolError(f"the lists of {axis.name} have offsets that do not fit their elements")
     first, stop = int(narrow[0]), int(narrow[-1])
     offsets = narrow.astype(np.int64)
-    content = content.slice(first, stop - first)
+    if first or stop < len(content):
+        content = content.slice(first, stop - first)
     return content.flatten(), offsets - first if first else offsets
 
 
-def _numpy(array: pa.Array) -> tuple[Array, Array | None]:
-    """Return the values of a primitive array, and which of them are there if not all are."""
-    import pyarrow as pa
-
+def _numpy(array: pa.Array, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
+    """Return the values of a primitive array of that type, and which of them are there if not all are."""
     valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
-    buffer = array.buffers()[1]
-    if pa.types.is_boolean(array.type):
-        packed = np.frombuffer(buffer, np.uint8) if buffer is not None else np.empty(0, np.uint8)
-        bits = np.unpackbits(packed, bitorder="little", count=array.offset + len(array))
-        return bits[array.offset :].view(np.bool_), valid
-    dtype = np.dtype(array.type.to_pandas_dtype())
-    if not len(array):
+    length = len(array)
+    if not length:
         return np.empty(0, dtype), valid
-    return np.frombuffer(buffer, dtype, len(array), array.offset * dtype.itemsize), valid
+    buffer = array.buffers()[1]
+    if dtype == np.bool_:
+        packed = np.frombuffer(buffer, np.uint8)
+        bits = np.unpackbits(packed, bitorder="little", count=array.offset + length)
+        return bits[array.offset :].view(np.bool_), valid
+    return np.frombuffer(buffer, dtype, length, array.offset * dtype.itemsize), valid
 
 
 def to_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:

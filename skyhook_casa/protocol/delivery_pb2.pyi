@@ -161,6 +161,30 @@ class PartitionEvents(_message.Message):
     events: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, events: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class TallyRequest(_message.Message):
+    __slots__ = ("dataset", "version", "partitions", "events", "count")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    version: int
+    partitions: PartitionRange
+    events: int
+    count: bool
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., partitions: _Optional[_Union[PartitionRange, _Mapping]] = ..., events: _Optional[int] = ..., count: _Optional[bool] = ...) -> None: ...
+
+class Tally(_message.Message):
+    __slots__ = ("weights", "sections", "unknown")
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    weights: str
+    sections: bytes
+    unknown: bool
+    def __init__(self, weights: _Optional[str] = ..., sections: _Optional[bytes] = ..., unknown: _Optional[bool] = ...) -> None: ...
+
 class Done(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -342,7 +366,7 @@ class Definition(_message.Message):
     def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., created: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class QueryStart(_message.Message):
-    __slots__ = ("query", "execution", "deliver", "rows", "histograms", "unordered", "held")
+    __slots__ = ("query", "execution", "deliver", "rows", "histograms", "unordered", "held", "at_once")
     class Deliver(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         BATCHES: _ClassVar[QueryStart.Deliver]
@@ -358,6 +382,7 @@ class QueryStart(_message.Message):
     HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     UNORDERED_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    AT_ONCE_FIELD_NUMBER: _ClassVar[int]
     query: str
     execution: str
     deliver: QueryStart.Deliver
@@ -365,7 +390,8 @@ class QueryStart(_message.Message):
     histograms: bytes
     unordered: bool
     held: Held
-    def __init__(self, query: _Optional[str] = ..., execution: _Optional[str] = ..., deliver: _Optional[_Union[QueryStart.Deliver, str]] = ..., rows: _Optional[bool] = ..., histograms: _Optional[bytes] = ..., unordered: _Optional[bool] = ..., held: _Optional[_Union[Held, _Mapping]] = ...) -> None: ...
+    at_once: bool
+    def __init__(self, query: _Optional[str] = ..., execution: _Optional[str] = ..., deliver: _Optional[_Union[QueryStart.Deliver, str]] = ..., rows: _Optional[bool] = ..., histograms: _Optional[bytes] = ..., unordered: _Optional[bool] = ..., held: _Optional[_Union[Held, _Mapping]] = ..., at_once: _Optional[bool] = ...) -> None: ...
 
 class Held(_message.Message):
     __slots__ = ("whole", "begun", "events_out")
@@ -438,7 +464,7 @@ class Output(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., axis: _Optional[int] = ..., list: _Optional[str] = ..., collection: _Optional[bool] = ..., counts: _Optional[str] = ..., optional: _Optional[bool] = ..., title: _Optional[str] = ...) -> None: ...
 
 class QueryPlan(_message.Message):
-    __slots__ = ("query_id", "query", "version", "outputs", "terms", "partitions", "events", "object_bytes")
+    __slots__ = ("query_id", "query", "version", "outputs", "terms", "partitions", "events", "object_bytes", "answer")
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -447,6 +473,7 @@ class QueryPlan(_message.Message):
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     OBJECT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     query_id: str
     query: str
     version: DatasetVersion
@@ -455,7 +482,16 @@ class QueryPlan(_message.Message):
     partitions: int
     events: int
     object_bytes: int
-    def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., object_bytes: _Optional[int] = ...) -> None: ...
+    answer: Answer
+    def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., object_bytes: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("splits", "end")
+    SPLITS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    splits: _containers.RepeatedCompositeFieldContainer[Split]
+    end: QueryEnd
+    def __init__(self, splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., end: _Optional[_Union[QueryEnd, _Mapping]] = ...) -> None: ...
 
 class Split(_message.Message):
     __slots__ = ("number", "events", "nbytes", "report", "covers", "data", "ticket", "locations")

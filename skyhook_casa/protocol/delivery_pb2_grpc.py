@@ -75,6 +75,11 @@ class DeliveryStub:
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
                 response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.PartitionEvents.FromString,
                 _registered_method=True)
+        self.GetTally = channel.unary_unary(
+                '/skyhook_casa.v1.Delivery/GetTally',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TallyRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Tally.FromString,
+                _registered_method=True)
         self.ReadTree = channel.unary_stream(
                 '/skyhook_casa.v1.Delivery/ReadTree',
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TreeRequest.SerializeToString,
@@ -192,6 +197,13 @@ class DeliveryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTally(self, request, context):
+        """What is added up of events before any cut: of those that a report counts as looked at.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadTree(self, request, context):
         """The entries of the trees `Runs` or `LuminosityBlocks`, an Arrow IPC file for each ROOT file.
         """
@@ -244,7 +256,8 @@ class DeliveryServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """What a query would deliver. Wrong queries are refused here, before anything runs.
+        """What a query would deliver. Wrong queries are refused here, before anything runs. Asked `at_once`
+        the service adds what is there soon of a short answer, which saves calling `Query`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -312,6 +325,11 @@ def add_DeliveryServicer_to_server(servicer, server):
                     servicer.ListPartitions,
                     request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.FromString,
                     response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.PartitionEvents.SerializeToString,
+            ),
+            'GetTally': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTally,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TallyRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Tally.SerializeToString,
             ),
             'ReadTree': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadTree,
@@ -591,6 +609,33 @@ class Delivery:
             '/skyhook_casa.v1.Delivery/ListPartitions',
             skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
             skyhook__casa_dot_protocol_dot_delivery__pb2.PartitionEvents.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTally(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/GetTally',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.TallyRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.Tally.FromString,
             options,
             channel_credentials,
             insecure,
