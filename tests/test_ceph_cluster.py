@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from skyhook_casa.ceph_cluster import Cluster, admin, cluster, s3
+from skyhook_casa.ceph_cluster import Cluster, admin, cluster, daemons, s3
 from skyhook_casa.ceph_cluster.classes import class_names
 from skyhook_casa.ceph_cluster.config import PGS_PER_OSD_MIN, POOL, Layout, Settings
 from skyhook_casa.ceph_cluster.ports import free_ports
@@ -285,9 +285,13 @@ def test_an_interrupted_start_leaves_no_process(
     assert not ours(tmp_path)
 
 
+@pytest.mark.parametrize("logged", [True, False])
 def test_a_port_that_another_took_is_given_up(
-    new_ceph: NewCeph, ceph: Cluster, monkeypatch: pytest.MonkeyPatch
+    new_ceph: NewCeph, ceph: Cluster, monkeypatch: pytest.MonkeyPatch, logged: bool
 ) -> None:
+    """Even if the daemon ended so fast that its log does not say why."""
+    if not logged:
+        monkeypatch.setattr(daemons, "said", lambda *_: False)
     taken = ceph.settings.mon_port
     answers = [[taken, *free_ports(2)], free_ports(3)]
     monkeypatch.setattr(cluster, "free_ports", lambda count: answers.pop(0))

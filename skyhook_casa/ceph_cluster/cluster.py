@@ -18,7 +18,7 @@ from ..librados import rados
 from . import admin, classes, daemons, s3
 from .config import HOST, POOL, Layout, Options, Settings, normalized
 from .keys import Caps, keyring_text
-from .ports import free_ports
+from .ports import free_ports, is_free
 from .start import Start, check_programs, checked_folder, claim, write_secret
 
 UP_TIMEOUT_S: Final = 90.0
@@ -340,14 +340,24 @@ def _start(layout: Layout, settings: Settings, files: Sequence[Path], guard: int
         try:
             Start(cluster.layout, cluster.settings, files).run(guard)
         except StoreError:
-            taken = any(daemons.said(layout, name, "Address already in use") for name in ("mon.a", "rgw.r"))
-            if not taken or last == PORT_TRIES - 1:
+            if last == PORT_TRIES - 1 or not _port_taken(cluster):
                 raise
             cluster.down()
             claim(layout, settings)
         else:
             return cluster
     raise AssertionError("unreachable")
+
+
+def _port_taken(cluster: Cluster) -> bool:
+    """Whether another process has a port of ours; a daemon may end before it has logged that."""
+    running = {daemon.name for daemon in cluster.daemons()}
+    ports = {"mon.a": cluster.settings.mon_port, "rgw.r": cluster.settings.s3_port}
+    return any(
+        daemons.said(cluster.layout, name, "Address already in use")
+        or (name not in running and not is_free(port))
+        for name, port in ports.items()
+    )
 
 
 def _up_from(connected: admin.Admin, osd: int) -> int:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -35,8 +36,11 @@ LOG_LINES_SHOWN: Final = 5
 TCP_LISTENS: Final = "0A"
 """State of a socket, in /proc/net/tcp."""
 
-_children: Final[dict[int, subprocess.Popen[bytes]]] = {}
-"""Daemons that this process started, by id, so that they are reaped."""
+_children: Final[dict[int, list[str]]] = {}
+"""Command lines of the daemons that this process started and has not reaped, by id."""
+_reaping: Final = threading.Lock()
+"""Held while a process in `_children` is looked at, which must not be reaped meanwhile."""
+os.register_at_fork(after_in_child=_children.clear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +72,26 @@ def command(layout: Layout, name: str) -> list[str]:
 
 
 def spawn(layout: Layout, name: str) -> int:
-    """Start one daemon in a session of its own, and return its process id."""
+    """Start one daemon in a session of its own, and return its process id.
+
+    It may outlive this process, so no `subprocess.Popen` watches it, which would warn at the end.
+    """
+    argv = command(layout, name)
     with open(layout.logs / f"{name}.out", "ab") as output:
-        process = subprocess.Popen(
-            command(layout, name),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=_environment(),
-            start_new_session=True,
+        pid = os.posix_spawnp(
+            argv[0],
+            argv,
+            _environment(),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                *((os.POSIX_SPAWN_DUP2, output.fileno(), number) for number in (1, 2)),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE],  # which Python ignores
         )
-    _children[process.pid] = process
-    resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-    return process.pid
+    _children[pid] = argv
+    resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    return pid
 
 
 def run_tool(layout: Layout, *argv: str) -> str:
@@ -150,8 +161,7 @@ def end(layout: Layout, daemons: Iterable[Daemon], number: int = signal.SIGKILL)
         for handle in handles.values():
             if handle is not None:
                 os.close(handle)
-    for daemon in handles:
-        _reap(daemon.pid)
+    _reap(layout)
 
 
 def send_signal(layout: Layout, daemon: Daemon, number: int) -> None:
@@ -164,11 +174,12 @@ def send_signal(layout: Layout, daemon: Daemon, number: int) -> None:
 def check_alive(layout: Layout, pids: Iterable[int]) -> None:
     """Raise a `StoreError` with the end of the log if a daemon that this process started has ended."""
     for pid in pids:
-        child = _children.get(pid)
-        if child is None or child.poll() is None:
-            continue
-        name = _daemon_name(child.args, layout) or "a daemon"
-        raise StoreError(f"{name} ended with exit code {child.returncode}: {log_end(layout, name)}")
+        with _reaping:
+            argv = _children.get(pid, [])
+            code = _exit_code(pid) if argv else None
+        if code is not None:
+            name = _daemon_name(argv, layout) or "a daemon"
+            raise StoreError(f"{name} ended with exit code {code}: {log_end(layout, name)}")
 
 
 def log_end(layout: Layout, name: str) -> str:
@@ -227,10 +238,21 @@ def _send(layout: Layout, daemon: Daemon, number: int) -> int | None:
     return None
 
 
-def _reap(pid: int) -> None:
-    child = _children.pop(pid, None)
-    if child is not None:
-        child.wait()
+def _exit_code(child: int) -> int | None:
+    """The exit code, or minus the signal, of a child that has ended; it is still there to be reaped."""
+    done = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if done is None:
+        return None
+    return done.si_status if done.si_code == os.CLD_EXITED else -done.si_status
+
+
+def _reap(layout: Layout) -> None:
+    """Let go of a cluster's processes that we started and that have ended, of themselves or not."""
+    with _reaping:
+        for pid, argv in tuple(_children.items()):
+            if str(layout.conf) in argv and _exit_code(pid) is not None:
+                os.waitpid(pid, 0)
+                del _children[pid]
 
 
 def _arguments(pid: int) -> list[str]:
@@ -242,9 +264,9 @@ def _arguments(pid: int) -> list[str]:
     return [os.fsdecode(part) for part in line.split(b"\0")[:-1]]
 
 
-def _daemon_name(argv: object, layout: Layout) -> str | None:
+def _daemon_name(argv: Sequence[str], layout: Layout) -> str | None:
     """What a command line calls a daemon of this cluster, such as "osd.0"; None for all else."""
-    if not isinstance(argv, Sequence) or not argv or str(layout.conf) not in argv:
+    if not argv or str(layout.conf) not in argv:
         return None
     program = Path(argv[0]).name
     if program == "radosgw":

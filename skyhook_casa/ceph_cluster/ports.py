@@ -22,14 +22,15 @@ def free_ports(count: int) -> list[int]:
     """
     found: set[int] = set()
     for port in random.SystemRandom().sample(range(PORT_MIN, PORT_MAX), TRIES):
-        if _is_free(port):
+        if is_free(port):
             found.add(port)
         if len(found) == count:
             return list(found)
     raise StoreError(f"no {count} free ports of {HOST} between {PORT_MIN} and {PORT_MAX}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
