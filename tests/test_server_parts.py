@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import copy
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from skyhook_server.dispatcher import THREADS_LEAST, Dispatcher
 from skyhook_server.line import FIRST_BYTES, Line, Piece
 from skyhook_server.metrics import Metrics
 from skyhook_server.place import Made
-from skyhook_server.plans import Plans, Prepared, answer_key
+from skyhook_server.plans import Plans, Prepared
 from skyhook_server.query_run import QueryRun
 from skyhook_server.result_cache import ENTRY_BYTES, Kept, ResultCache
 from skyhook_server.settings import Settings
@@ -685,8 +686,8 @@ def test_answers_have_one_key_if_and_only_if_they_are_equal(dataset: Client) -> 
     def prepared(*query: Any, **options: Any) -> Prepared:
         return plans.prepare(Query.make("dy", *query, **options))
 
-    def key(one: Prepared, rows: bool = False, version: int = 1, limit: int | None = None) -> bytes:
-        return answer_key(version, one.work("read", rows, b""), limit)
+    def key(one: Prepared, rows: bool = False) -> bytes:
+        return one.answer_key(one.work("read", rows, b""))
 
     base = prepared(["event", "MET_pt"], "MET_pt > 20")
     assert (
@@ -694,14 +695,17 @@ def test_answers_have_one_key_if_and_only_if_they_are_equal(dataset: Client) -> 
         == key(plans.prepare(base.plan.query))
         == key(Plans(dataset.catalog, 8).prepare(base.plan.query))
     )
+    plan = copy(base.plan)
+    plan.version = replace(plan.version, id=2)
+    of_version_2 = Prepared(plan, base.lock)
     others = [
         key(prepared(["MET_pt", "event"], "MET_pt > 20")),
         key(prepared(["event", "MET_pt"], "MET_pt > 21")),
         key(prepared(["event", "MET_pt"], "MET_pt >= 20")),
         key(prepared(["event", "MET_pt"])),
         key(base, rows=True),
-        key(base, version=2),
-        key(base, limit=1),
+        key(prepared(["event", "MET_pt"], "MET_pt > 20", limit=1)),
+        key(of_version_2),
     ]
     assert len({key(base), *others}) == len(others) + 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,6 +17,7 @@ from skyhook_casa.protocol import PROTOCOL_VERSION, QUERY_KEY
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import to_message
 from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryServicer
+from skyhook_casa.tallying import tally_of
 from skyhook_casa.verify import verify
 
 from .adding import Adding
@@ -24,10 +25,12 @@ from .callers import caller
 from .errors import abort_with, mistake
 from .logs import bound, get_logger
 from .plans import Prepared
-from .query_run import QueryRun, plan_message
+from .query_run import QueryRun
 
 if TYPE_CHECKING:
     from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion
+    from skyhook_casa.stores import ObjectStore
+    from skyhook_casa.tally import Tally
 
     from .engine import Engine
 
@@ -113,6 +116,15 @@ class Delivery(DeliveryServicer):
         )
         return pb.PartitionEvents(events=found)
 
+    async def GetTally(self, request: pb.TallyRequest, context: Any) -> pb.Tally:
+        """Give the sum of weights and the luminosity sections of events."""
+        found = await self._look(context, lambda catalog: _tally(catalog, self._engine.store, request))
+        return pb.Tally(
+            weights=None if found.weights is None else str(found.weights),
+            sections=None if found.sections is None else found.sections.encode(),
+            unknown=found.unknown,
+        )
+
     async def ReadTree(self, request: pb.TreeRequest, context: Any) -> AsyncIterator[pb.TreePiece]:
         """Give the trees that travel with the files, one after the other."""
         trees = await self._look(context, lambda catalog: _trees(catalog, request))
@@ -193,7 +205,10 @@ class Delivery(DeliveryServicer):
     # -- queries ------------------------------------------------------------------------------
     async def Resolve(self, request: pb.QueryStart, context: Any) -> pb.QueryPlan:
         """Say what a query would deliver."""
-        return plan_message(await self._do(context, lambda: self._engine.prepare(request)))
+        query_id = self._engine.new_query_id()
+        client = caller(context)
+        with bound(query_id=query_id, client=client):
+            return await self._ended(context, self._engine.resolve(query_id, client, request))
 
     async def Explain(self, request: pb.QueryStart, context: Any) -> pb.Explanation:
         """Say what a query would do."""
@@ -265,8 +280,14 @@ class Delivery(DeliveryServicer):
 
     async def _do(self, context: Any, what: Callable[[], T]) -> T:
         """Return what a blocking function gives; its errors end the call."""
+        return await self._ended(
+            context, asyncio.get_running_loop().run_in_executor(self._engine.threads, what)
+        )
+
+    async def _ended(self, context: Any, what: Awaitable[T]) -> T:
+        """Return what comes of something; its errors end the call."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._engine.threads, what)
+            return await what
         except SkyhookError as error:
             await abort_with(context, error)
         except Exception as error:  # noqa: BLE001
@@ -283,6 +304,19 @@ async def _started(requests: AsyncIterator[pb.QueryMessage]) -> pb.QueryStart:
 
 def _version(catalog: Catalog, request: Any) -> DatasetVersion:
     return catalog.version(request.dataset, request.version if request.HasField("version") else None)
+
+
+def _tally(catalog: Catalog, store: ObjectStore, request: pb.TallyRequest) -> Tally:
+    asked = request.partitions
+    return tally_of(
+        catalog,
+        store,
+        _version(catalog, request),
+        (asked.first, asked.stop) if request.HasField("partitions") else None,
+        request.events if request.HasField("events") else None,
+        request.skip,
+        request.count,
+    )
 
 
 def _trees(catalog: Catalog, request: pb.TreeRequest) -> Iterable[Any]:

@@ -15,7 +15,7 @@ from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog.place import catalog_address
 from skyhook_casa.column_sets.derived import ready
 from skyhook_casa.cores import usable_cores
-from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError
+from skyhook_casa.errors import InvalidRequest, MissingColumn, NotFound, SkyhookError
 from skyhook_casa.execution import check_execution
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.query import Query
@@ -32,6 +32,7 @@ from .query_run import QueryRun
 from .result_cache import ResultCache
 from .settings import Settings
 from .shelf import Shelf
+from .short_answer import with_answer
 
 THREADS: Final = 8
 """Threads for calls that look things up."""
@@ -111,6 +112,32 @@ class Engine:
             self._plans = Plans(self.catalog, self.settings.plan_cache)
         return self._plans.prepare(Query.from_json(start.query), start.deliver == pb.QueryStart.COUNT)
 
+    async def resolve(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan:
+        """Return what a query would deliver; if it is asked `at_once`, also its answer if that is short.
+
+        Raises
+        ------
+        SkyhookError
+            As `prepare` does.
+        """
+        prepared, work = await asyncio.get_running_loop().run_in_executor(self.threads, self._short, start)
+        if work is None or not (prepared.is_short or prepared.answer_key(work) in self.cache):
+            return prepared.message
+        try:
+            async with self.running(query_id, client, start, (prepared, work)) as run:
+                return await with_answer(run)
+        except SkyhookError:  # nobody asked for rows yet; who does is told
+            return prepared.message
+
+    def _short(self, start: pb.QueryStart) -> tuple[Prepared, Work | None]:
+        """Return plan and work; no work if it is not wanted now, or cannot be had."""
+        if not start.at_once:
+            return self.prepare(start), None
+        try:
+            return self._compiled(start, stores=True)
+        except MissingColumn:  # whoever runs the query is told
+            return self.prepare(start), None
+
     async def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
         """Return what is to be run, once the derived columns that it names are stored."""
         loop = asyncio.get_running_loop()
@@ -137,7 +164,13 @@ class Engine:
         return secrets.token_hex(6)
 
     @asynccontextmanager
-    async def running(self, query_id: str, client: str, start: pb.QueryStart) -> AsyncIterator[QueryRun]:
+    async def running(
+        self,
+        query_id: str,
+        client: str,
+        start: pb.QueryStart,
+        compiled: tuple[Prepared, Work] | None = None,
+    ) -> AsyncIterator[QueryRun]:
         """Give a query that runs until the block is left. Raises as `Dispatcher.admit` and `prepare` do."""
         outcome, began_s = "failed", time.monotonic()
         try:
@@ -147,12 +180,12 @@ class Engine:
                 outcome = "refused"
                 raise
             with planning:
-                prepared, work = await self._compile(start)
+                prepared, work = compiled or await self._compile(start)
                 run = QueryRun(self, query_id, client, prepared, work, start)
                 self.dispatcher.add(run)
             try:
                 yield run
-                outcome = "done"
+                outcome = "done" if run.is_done else "begun"
             finally:
                 self.dispatcher.remove(run)
                 run.close()

@@ -7,13 +7,20 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from skyhook_casa import __version__
 from skyhook_casa.catalog import Catalog, Partition
 from skyhook_casa.plan import Plan, plan
+from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.convert import to_message
 from skyhook_casa.query import Query
 from skyhook_casa.work import Work
+
+DIRECT_BYTES: Final = 64 << 20
+"""The first piece of a query goes without a task, if its object is no longer."""
+SHORT_EVENTS: Final = 10_000
+"""Queries of which no more events are wanted are tried at once."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,27 @@ class Prepared:
         return sum(part.nbytes for part in self.parts)
 
     @cached_property
+    def message(self) -> pb.QueryPlan:
+        """What a client is told of the plan."""
+        plan = self.plan
+        return pb.QueryPlan(
+            query=plan.query.to_json(),
+            version=to_message(plan.version, pb.DatasetVersion),
+            outputs=[to_message(output, pb.Output) for output in plan.outputs],
+            terms=plan.terms,
+            partitions=len(self.parts),
+            events=plan.events,
+            object_bytes=self.object_bytes,
+        )
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the answer is likely to be there about as soon as the plan."""
+        limit = self.plan.query.limit
+        few = len(self.parts) < 2 or (limit is not None and limit <= SHORT_EVENTS)
+        return few and all(part.object.bytes <= DIRECT_BYTES for part in self.parts[:1])
+
+    @cached_property
     def _work(self) -> Work:
         with self.lock:
             return self.plan.work()
@@ -41,6 +69,16 @@ class Prepared:
     def work(self, execution: str, rows: bool, histograms: bytes) -> Work:
         """Return what is computed on every partition. Raises as `Plan.program` does."""
         return replace(self._work, execution=execution, rows=rows, histograms=histograms)
+
+    def answer_key(self, work: Work) -> bytes:
+        """Return what is equal for equal answers of this release."""
+        query = self.plan.query
+        head = f"{__version__} {self.plan.version.id} {query.limit} {query.partitions} {work.rows}"
+        digest = hashlib.sha256(f"{head} {work.outputs} {work.terms}".encode())
+        for layout_ids, program in work.programs.items():
+            digest.update(f"{layout_ids} {len(program)}".encode() + program)
+        digest.update(work.histograms)
+        return digest.digest()
 
 
 class Plans:
@@ -82,15 +120,3 @@ class Plans:
             while len(self._plans) > self._most:
                 self._plans.popitem(last=False)
         return prepared
-
-
-def answer_key(
-    version_id: int, work: Work, limit: int | None, partitions: tuple[int, int] | None = None
-) -> bytes:
-    """Return what is equal for equal answers of this release."""
-    head = f"{__version__} {version_id} {limit} {partitions} {work.rows} {work.outputs} {work.terms}"
-    digest = hashlib.sha256(head.encode())
-    for layout_ids, program in work.programs.items():
-        digest.update(f"{layout_ids} {len(program)}".encode() + program)
-    digest.update(work.histograms)
-    return digest.digest()

@@ -15,7 +15,6 @@ import numpy as np
 from skyhook_casa.errors import InvalidRequest, QueryCancelled, SkyhookError
 from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.convert import to_message
 from skyhook_casa.protocol.held import Held
 from skyhook_casa.protocol.reports import report_message
 from skyhook_casa.report import Report
@@ -25,7 +24,7 @@ from skyhook_casa.worker import NO_LIMIT
 
 from .line import FIRST_BYTES, UNANNOUNCED_MAX, Line, Piece
 from .place import Made
-from .plans import Prepared, answer_key
+from .plans import DIRECT_BYTES, Prepared
 from .result_cache import Kept
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 PROGRESS_S: Final = 0.2
 """How often a client is told how far its query is."""
-DIRECT_BYTES: Final = 64 << 20
-"""The first piece of a query goes without a task, if its object is no longer."""
 
 
 class QueryRun:
@@ -109,7 +106,7 @@ class QueryRun:
             self._cluster.threads,
             FIRST_BYTES if self._delivers else self._settings.split_bytes,
         )
-        self._key = answer_key(plan.version.id, work, self._limit, plan.query.partitions)
+        self._key = prepared.answer_key(work)
         if self._resumes:
             self._kept = None
         else:
@@ -122,6 +119,11 @@ class QueryRun:
     def running(self) -> int:
         """Splits that workers have."""
         return self._line.running
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all events were announced."""
+        return self._error is None and self._line.is_empty
 
     @property
     def held_bytes(self) -> int:
@@ -187,15 +189,17 @@ class QueryRun:
         SkyhookError
             If any part failed.
         """
-        yield pb.QueryEvent(plan=self.plan_message())
+        plan = pb.QueryEvent(plan=self._prepared.message)
+        plan.plan.query_id = self.query_id
+        yield plan
         told_s, told = time.monotonic(), 0
-        while not self._is_done():
+        while True:
             self._changed.clear()  # before looking, so that nothing that comes meanwhile is missed
             for event in self._announce():
                 yield event
             if self._error is not None:
                 raise self._error
-            if self._is_done():
+            if self.is_done:
                 break
             now = time.monotonic()
             if now - told_s >= PROGRESS_S and self.report.events_in != told:
@@ -248,10 +252,6 @@ class QueryRun:
         """End the query with an error that says so."""
         self.fail(QueryCancelled(f"query {self.query_id} was ended by the service"))
 
-    def plan_message(self) -> pb.QueryPlan:
-        """Return what is told of the plan."""
-        return plan_message(self._prepared, self.query_id)
-
     def status(self) -> pb.RunningQuery:
         """Return how far it is."""
         report, query = self.report, self.plan.query
@@ -271,9 +271,6 @@ class QueryRun:
         )
 
     # -- inside -------------------------------------------------------------------------------
-    def _is_done(self) -> bool:
-        return self._error is None and self._line.is_empty
-
     def _limit_left(self) -> int:
         if self._limit is None:
             return -1
@@ -380,18 +377,3 @@ class QueryRun:
                 for sums, more in self._bins
             ],
         )
-
-
-def plan_message(prepared: Prepared, query_id: str = "") -> pb.QueryPlan:
-    """Return what a client is told of a plan."""
-    plan = prepared.plan
-    return pb.QueryPlan(
-        query_id=query_id,
-        query=plan.query.to_json(),
-        version=to_message(plan.version, pb.DatasetVersion),
-        outputs=[to_message(output, pb.Output) for output in plan.outputs],
-        terms=plan.terms,
-        partitions=len(prepared.parts),
-        events=plan.events,
-        object_bytes=prepared.object_bytes,
-    )

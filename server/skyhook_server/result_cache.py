@@ -57,6 +57,9 @@ class ResultCache:
         """Bytes of the largest answer that is kept."""
         return self._bytes_max // SHARE_MAX
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._answers
+
     def get(self, key: bytes) -> Sequence[Kept] | None:
         """Return an answer, in dataset order; None if there is none."""
         found = self._answers.get(key)
