@@ -203,11 +203,11 @@ def run_bare(store: str, dataset: str) -> None:
     import pyarrow as pa
     import pyarrow.flight as fl
 
-    from skyhook_casa.protocol.batches import to_wire, wire_schema
+    from skyhook_casa.protocol.batches import wire_form
 
     query = skyhook_casa.connect(store, progress=False).query(dataset, WIDE)
-    schema = wire_schema(query.outputs)
-    table = pa.Table.from_batches([to_wire(batch, schema) for batch in query.stream(1 << 20)], schema)
+    form = wire_form(query.outputs)
+    table = pa.Table.from_batches([form.to_wire(batch) for batch in query.stream(1 << 20)], form.schema)
 
     class Bare(fl.FlightServerBase):  # type: ignore[misc]
         def do_get(self, context: Any, ticket: Any) -> Any:

@@ -19,7 +19,7 @@ from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import SkyhookError
 from skyhook_casa.protocol import ERROR_KEY
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.batches import to_ipc, to_wire, wire_schema
+from skyhook_casa.protocol.batches import to_ipc, wire_form
 from skyhook_casa.protocol.convert import to_message
 from skyhook_casa.protocol.delivery_pb2_grpc import (
     DeliveryServicer,
@@ -42,7 +42,7 @@ OUTPUTS = (
     Output("event", "int64", None),
     Output("Muon_pt", "float32", 0, "Muon", True),
 )
-SCHEMA = wire_schema(OUTPUTS)
+FORM = wire_form(OUTPUTS)
 VERSION = pb.DatasetVersion(
     id=1, dataset="x", number=1, schema_id=1, events=EVENTS, partitions=PARTITIONS, bytes=1000
 )
@@ -277,7 +277,7 @@ class FakeFlight(fl.FlightServerBase):
         batches = self._service.shelf.get(ticket.ticket)
         if batches is None:
             raise fl.FlightServerError("not-found: no such ticket")
-        schema = next((one.schema for one in batches if isinstance(one, pa.RecordBatch)), SCHEMA)
+        schema = next((one.schema for one in batches if isinstance(one, pa.RecordBatch)), FORM.schema)
         return fl.GeneratorStream(schema, _given(batches))
 
 
@@ -312,7 +312,7 @@ def batch(partition: int) -> Batch:
 
 def record_batch(partition: int) -> pa.RecordBatch:
     """The same as it travels."""
-    return to_wire(batch(partition), SCHEMA)
+    return FORM.to_wire(batch(partition))
 
 
 def split(number: int, partition: int, **changed: Any) -> pb.Split:
@@ -327,7 +327,7 @@ def split(number: int, partition: int, **changed: Any) -> pb.Split:
         "nbytes": record_batch(partition).nbytes,
         "report": report(1),
         "covers": covers.to_message(),
-        "data": to_ipc([record_batch(partition)], SCHEMA),
+        "data": to_ipc([record_batch(partition)], FORM.schema),
     }
     return pb.Split(**(fields | changed))
 

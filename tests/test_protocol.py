@@ -36,7 +36,7 @@ from skyhook_casa.gc import Garbage
 from skyhook_casa.protocol import PROTOCOL_KEY
 from skyhook_casa.protocol import batches as batches_module
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.batches import ROWS_FIELD, from_ipc, from_wire, to_ipc, to_wire, wire_schema
+from skyhook_casa.protocol.batches import ROWS_FIELD, from_ipc, to_ipc, wire_form
 from skyhook_casa.protocol.convert import from_message, to_message
 from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryStub
 from skyhook_casa.protocol.errors import (
@@ -377,9 +377,9 @@ def same(found: Batch, made: Batch) -> bool:
 @given(made_batches())
 def test_batches_come_back_bit_by_bit(batch: Batch) -> None:
     has_rows = batch.rows is not None
-    schema = wire_schema(batch.outputs, has_rows)
-    (sent,) = from_ipc(to_ipc([to_wire(batch, schema)], schema))
-    assert same(from_wire(sent, batch.outputs, has_rows), batch)
+    form = wire_form(batch.outputs, has_rows)
+    (sent,) = from_ipc(to_ipc([form.to_wire(batch)], form.schema))
+    assert same(form.from_wire(sent), batch)
 
 
 @settings(deadline=None)
@@ -389,17 +389,17 @@ def test_pieces_of_a_batch_come_back_bit_by_bit(batch: Batch, data: st.DataObjec
     start = data.draw(st.integers(0, batch.events))
     stop = data.draw(st.integers(start, batch.events))
     has_rows = batch.rows is not None
-    schema = wire_schema(batch.outputs, has_rows)
+    form = wire_form(batch.outputs, has_rows)
     piece = batch.slice(start, stop)
-    assert same(from_wire(to_wire(piece, schema), batch.outputs, has_rows), piece)
-    after = to_wire(batch, schema).slice(start, stop - start)
-    assert same(from_wire(after, batch.outputs, has_rows), piece)
+    assert same(form.from_wire(form.to_wire(piece)), piece)
+    after = form.to_wire(batch).slice(start, stop - start)
+    assert same(form.from_wire(after), piece)
 
 
 @settings(deadline=None)
 @given(made_batches())
 def test_fields_have_different_names(batch: Batch) -> None:
-    names = wire_schema(batch.outputs, batch.rows is not None).names
+    names = wire_form(batch.outputs, batch.rows is not None).schema.names
     assert len(set(names)) == len(names)
 
 
@@ -417,7 +417,7 @@ def jets() -> Batch:
 
 
 def test_a_batch_has_the_form_that_is_documented() -> None:
-    schema = wire_schema(JETS, rows=True)
+    schema = wire_form(JETS, rows=True).schema
     element = pa.struct([pa.field("Jet_pt", pa.float32(), False), pa.field("Jet_id", pa.uint8(), True)])
     assert schema == pa.schema(
         [
@@ -426,7 +426,7 @@ def test_a_batch_has_the_form_that_is_documented() -> None:
             pa.field(ROWS_FIELD, pa.int64(), False),
         ]
     )
-    batch = to_wire(jets(), wire_schema(JETS))
+    batch = wire_form(JETS).to_wire(jets())
     assert batch.column("Jet").to_pylist() == [
         [{"Jet_pt": 0.0, "Jet_id": 0}, {"Jet_pt": 1.0, "Jet_id": None}],
         [],
@@ -435,38 +435,38 @@ def test_a_batch_has_the_form_that_is_documented() -> None:
 
 
 def test_a_batch_of_other_fields_is_refused() -> None:
-    batch = to_wire(jets(), wire_schema(JETS))
+    batch = wire_form(JETS).to_wire(jets())
     with pytest.raises(ProtocolError, match=r"\['MET_pt', 'Jet'\], not \['MET_pt'\] as announced"):
-        from_wire(batch, JETS[:1])
+        wire_form(JETS[:1]).from_wire(batch)
 
 
 @pytest.mark.parametrize("offsets", [[0, 2, 1, 3], [0, 2, 2, 9], [-1, 2, 2, 3]])
 def test_lists_that_do_not_fit_are_refused(offsets: list[int]) -> None:
     """Else arrays would be read beyond their ends."""
-    schema = wire_schema(JETS)
+    form = wire_form(JETS)
     good, bad = (np.array(numbers, np.int32).tobytes() for numbers in ([0, 2, 2, 3], offsets))
-    data = to_ipc([to_wire(jets(), schema)], schema)
+    data = to_ipc([form.to_wire(jets())], form.schema)
     assert data.count(good) == 1
     (batch,) = from_ipc(data.replace(good, bad))
     with pytest.raises(ProtocolError):
-        from_wire(batch, JETS)
+        form.from_wire(batch)
 
 
 @pytest.mark.parametrize(("most", "fits"), [(3, True), (2, False)])
 def test_an_axis_has_a_most_elements(most: int, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_module, "ELEMENTS_MAX", most)
     if fits:
-        assert to_wire(jets(), wire_schema(JETS)).num_rows == 3
+        assert wire_form(JETS).to_wire(jets()).num_rows == 3
         return
     with pytest.raises(ResourceExhausted, match="Jet has 3 elements; 2 go into a batch"):
-        to_wire(jets(), wire_schema(JETS))
+        wire_form(JETS).to_wire(jets())
 
 
 def test_a_stream_that_was_cut_gives_whole_batches_or_an_error() -> None:
     """At any byte. Where it is cut between two batches, the number of events tells."""
-    schema = wire_schema(JETS)
-    whole = to_wire(jets(), schema)
-    data = to_ipc([whole, whole], schema)
+    form = wire_form(JETS)
+    whole = form.to_wire(jets())
+    data = to_ipc([whole, whole], form.schema)
     refused = 0
     for stop in range(len(data)):
         try:

@@ -11,7 +11,7 @@ import pyarrow.flight as fl
 
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.batches import from_ipc, wire_schema
+from skyhook_casa.protocol.batches import from_ipc, wire_form
 
 from .flight import SplitServer, flight_errors
 from .query_run import QueryRun
@@ -63,11 +63,11 @@ class DataPlane(SplitServer):
             plan = self._engine.prepare(start).plan
             ticket = fl.Ticket(BARE + plan.query.to_json().encode())
             endpoint = fl.FlightEndpoint(ticket, [])
-            return fl.FlightInfo(wire_schema(plan.outputs), descriptor, [endpoint], -1, -1)
+            return fl.FlightInfo(wire_form(plan.outputs).schema, descriptor, [endpoint], -1, -1)
 
     def _run(self, start: pb.QueryStart) -> fl.FlightDataStream:
         """Run a query for a client that knows nothing but Flight."""
-        schema = wire_schema(self._engine.prepare(start).plan.outputs)
+        schema = wire_form(self._engine.prepare(start).plan.outputs).schema
         return fl.GeneratorStream(schema, self._batches(start))
 
     def _batches(self, start: pb.QueryStart) -> Iterator[pa.RecordBatch]:

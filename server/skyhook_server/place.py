@@ -11,7 +11,7 @@ from typing import Final
 
 from skyhook_casa.execution import Choice
 from skyhook_casa.protocol import INLINE_BYTES
-from skyhook_casa.protocol.batches import to_ipc, to_wire, wire_schema
+from skyhook_casa.protocol.batches import to_ipc, wire_form
 from skyhook_casa.protocol.held import Position
 from skyhook_casa.report import Report
 from skyhook_casa.split import Outcome, Split, run_split
@@ -102,12 +102,12 @@ class Place:
             return Made(report.events_out, nbytes, end, report, 0.0, bins=bins)
         if not split.work.outputs or not batch.events:
             return Made(report.events_out, 0, end, report, 0.0)
-        schema = wire_schema(split.work.outputs, split.work.rows)
-        batches = [to_wire(piece, schema) for piece in batch.pieces(BATCH_BYTES)]
+        form = wire_form(split.work.outputs, split.work.rows)
+        batches = [form.to_wire(piece) for piece in batch.pieces(BATCH_BYTES)]
         nbytes = sum(one.nbytes for one in batches)
         if nbytes <= INLINE_BYTES:
-            return Made(batch.events, nbytes, end, report, 0.0, data=to_ipc(batches, schema))
-        ticket = self.shelf.put(Ready(schema, batches, nbytes))
+            return Made(batch.events, nbytes, end, report, 0.0, data=to_ipc(batches, form.schema))
+        ticket = self.shelf.put(Ready(form.schema, batches, nbytes))
         return Made(batch.events, nbytes, end, report, 0.0, ticket=ticket, location=self.location)
 
     def _store(self, url: str) -> ObjectStore:

@@ -15,7 +15,7 @@ from skyhook_casa.batch import Batch
 from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import ProtocolError, ServiceLost
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.batches import from_ipc, from_wire
+from skyhook_casa.protocol.batches import from_ipc, wire_form
 
 from .address import check_location
 
@@ -151,7 +151,7 @@ def bounded(batches: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
     found, nbytes = [], 0
     for batch in batches:
         found.append(batch)
-        nbytes += batch.nbytes
+        nbytes += batch.get_total_buffer_size()
         if nbytes > SPLIT_BYTES_MAX:
             raise ProtocolError(f"a split has more than {SPLIT_BYTES_MAX} bytes")
     return found
@@ -167,7 +167,8 @@ def unpacked(
     ProtocolError
         If they are not those that were announced.
     """
-    found = [from_wire(batch, outputs, rows) for batch in _joined(split, batches, len(outputs))]
+    form = wire_form(outputs, rows)
+    found = [form.from_wire(batch) for batch in _joined(split, batches, len(outputs))]
     events = sum(batch.events for batch in found)
     if events != split.events:
         raise ProtocolError(f"split {split.number} has {events} events; {split.events} were announced")
@@ -176,8 +177,7 @@ def unpacked(
 
 def _joined(split: pb.Split, batches: list[pa.RecordBatch], columns: int) -> list[pa.RecordBatch]:
     """Return the same events in one batch if it is cheaper to copy them than to look at each column often."""
-    nbytes = sum(batch.nbytes for batch in batches)
-    if len(batches) < 2 or nbytes >= COLUMN_BYTES * len(batches) * columns:
+    if len(batches) < 2 or split.nbytes >= COLUMN_BYTES * len(batches) * columns:
         return batches
     try:
         for batch in batches:
