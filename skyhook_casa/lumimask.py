@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
+import numpy as np
+
 from .errors import InvalidRequest
 from .program import TABLE_MAX
 
@@ -20,6 +22,10 @@ RANGES_MAX: Final = TABLE_MAX // 2
 """Most ranges of one mask."""
 FILE_BYTES_MAX: Final = 16 << 20
 """Longest file that is read."""
+_RANGE: Final = np.dtype(("<u4", 3))
+"""A range as bytes: run, first and last section."""
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,54 @@ class LumiMask:
         """Return the mask of single (run, luminosity section)."""
         return cls(tuple(_joined(sorted((run, section, section) for run, section in set(sections)))))
 
+    @classmethod
+    def of_events(cls, runs: Array, sections: Array) -> LumiMask:
+        """Return the sections that events lie in: whole numbers, one of each array for an event.
+
+        Raises
+        ------
+        InvalidRequest
+            If a number is none of a run or a section.
+        """
+        if not len(runs):
+            return cls(())
+        for numbers, most in ((runs, RUN_MAX), (sections, SECTION_MAX)):
+            _number(int(numbers.min()), most)
+            _number(int(numbers.max()), most)
+        keys = (runs.astype(np.int64) << 32) | sections.astype(np.int64)
+        # Events of a section mostly follow each other, so little is left to be sorted.
+        keys = np.unique(keys[np.concatenate([[True], keys[1:] != keys[:-1]])])
+        return cls._united(keys >> 32, keys & SECTION_MAX, keys & SECTION_MAX)
+
+    @classmethod
+    def decode(cls, *encoded: bytes) -> LumiMask:
+        """Return the sections of all that `encode` wrote.
+
+        Raises
+        ------
+        InvalidRequest
+            If it wrote something else.
+        """
+        data = b"".join(encoded)
+        if len(data) % _RANGE.itemsize:
+            raise InvalidRequest(f"{len(data)} bytes are no ranges of luminosity sections")
+        run, first, last = np.frombuffer(data, _RANGE).astype(np.int64).T
+        if (run > RUN_MAX).any() or (first > last).any():
+            raise InvalidRequest("the ranges of luminosity sections have a wrong run, or do not rise")
+        return cls._united(run, first, last)
+
+    @classmethod
+    def _united(cls, run: Array, first: Array, last: Array) -> LumiMask:
+        """Return the sections of ranges in any order, int64."""
+        order = np.lexsort((first, run))
+        run, first, last = run[order], first[order], last[order]
+        start, reach = (run << 32) + first, np.maximum.accumulate((run << 32) + last)
+        begins = np.ones(len(run), bool)
+        begins[1:] = (run[1:] != run[:-1]) | (start[1:] > reach[:-1] + 1)
+        ends = np.append(begins[1:], True) if len(run) else begins
+        ranges = run[begins].tolist(), first[begins].tolist(), (reach[ends] & SECTION_MAX).tolist()
+        return cls(tuple(zip(*ranges, strict=True)))
+
     @property
     def runs(self) -> int:
         """How many runs have a section."""
@@ -95,6 +149,14 @@ class LumiMask:
             for run, ranges in groupby(self.ranges, key=lambda one: one[0])
         }
 
+    def to_json(self) -> str:
+        """Return golden JSON."""
+        return json.dumps(self.to_dict())
+
+    def encode(self) -> bytes:
+        """Return the ranges as bytes: run, first and last section, 32 bits each, little endian."""
+        return np.array(self.ranges, "<u4").tobytes()
+
     def ends(self) -> list[int]:
         """Return the rising ends of half-open ranges of run · 2³² + section."""
         ends: list[int] = []
@@ -105,6 +167,10 @@ class LumiMask:
             else:
                 ends += [start, stop]
         return ends
+
+    def __or__(self, other: LumiMask) -> LumiMask:
+        """Return the sections that one or the other holds."""
+        return LumiMask(tuple(_joined(sorted({*self.ranges, *other.ranges}))))
 
     def __and__(self, other: LumiMask) -> LumiMask:
         """Return the sections that both hold."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from .tally import Tallied
+
 if TYPE_CHECKING:
     from ._engine import ScanReport
 
@@ -20,7 +22,7 @@ _COUNTED: Final = ("events_in", "events_out", "chunks", "chunks_pruned", "bytes_
 
 
 @dataclass(slots=True)
-class Report:
+class Report(Tallied):
     """Counts of one run. An answer with failed parts is never given: the run raises."""
 
     dataset: str
@@ -108,7 +110,7 @@ class Report:
         if self.query_id:
             cached = f", {self.splits_cached:,} of them from its cache" if self.splits_cached else ""
             lines.append(("service", f"query {self.query_id}, {counted(self.splits, 'split')}{cached}"))
-        return lines
+        return lines + (self.tally.lines() if self.is_tallied else [])
 
     def _moved(self) -> str:
         inside = f", {self.partitions_pushed:,} partitions ran in it" if self.partitions_pushed else ""

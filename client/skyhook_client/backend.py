@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skyhook_casa.errors import InvalidRequest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from skyhook_casa.report import Report
     from skyhook_casa.schema import Column, ListInfo
     from skyhook_casa.stores import ObjectStore
+    from skyhook_casa.tally import Tally
     from skyhook_casa.verify import Verification
 
     from .jobs import IngestJob
@@ -86,6 +88,17 @@ class Backend(ABC):
     @abstractmethod
     def partition_events(self, version: DatasetVersion) -> list[int]:
         """Return how many events each partition of a version has, in its order."""
+
+    @abstractmethod
+    def tally(
+        self,
+        version: DatasetVersion,
+        partitions: tuple[int, int] | None = None,
+        events: int | None = None,
+        skip: int = 0,
+        count: bool = False,
+    ) -> Tally:
+        """Return the tally of events of some partitions, see `skyhook_casa.tallying.tally_of`."""
 
     @abstractmethod
     def files(self, version: DatasetVersion) -> list[FileInfo]:
@@ -220,6 +233,13 @@ class Question(ABC):
         histograms : bytes
             Histograms for `Run.fill`, see `skyhook_casa.histogram`.
         """
+
+    def tell_tally_of(self, report: Report) -> None:
+        """Let the report of a run look up what is added up of the events that it counts.
+
+        These are the first of the partitions asked: a run goes through them in order, or to the end.
+        """
+        report.tallied_by(partial(self.backend.tally, self.version, self.value.partitions))
 
     @abstractmethod
     def explain(self) -> Explanation:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from skyhook_casa.catalog import DatasetVersion, Definition, FileInfo
     from skyhook_casa.lumimask import LumiMask
+    from skyhook_casa.saving.origin import Origin
     from skyhook_casa.schema import Column
+    from skyhook_casa.tally import Tally
 
     from .client import Client
     from .display import Description
@@ -57,6 +59,11 @@ class Dataset:
     def note(self) -> str:
         """What was noted of this version, such as the columns that were added."""
         return self._version.note
+
+    @property
+    def origin(self) -> Origin | None:
+        """The question whose answer this version is, if it was saved from a query; None if it was ingested."""
+        return self._client.backend.origin(self._version)
 
     @property
     def events(self) -> int:
@@ -144,6 +151,25 @@ class Dataset:
         from .trees import sections_of
 
         return sections_of(self._tables("LuminosityBlocks", "run", "luminosityBlock"))
+
+    def tally(self, count: bool = False) -> Tally:
+        """Return the sum of `genWeight` and the luminosity sections of the events that are held.
+
+        An ingest adds them up for each partition, so nothing is read: `sum_of_weights`, a float, and
+        `sections`, a `LumiMask`, are None if the dataset has no such columns.
+
+        Parameters
+        ----------
+        count : bool
+            Whether to read the columns of partitions that were not added up, as of datasets that an older
+            release ingested, once: the catalog remembers.
+
+        Raises
+        ------
+        AccessDenied
+            If there is something to be remembered, and the catalog may only be read.
+        """
+        return self._client.backend.tally(self._version, count=count)
 
     def describe(self) -> Description:
         """Return what there is to know, to be printed or shown."""

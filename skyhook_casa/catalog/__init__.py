@@ -12,6 +12,7 @@ from .database import open_database
 from .derived import Derived
 from .jobs import Jobs
 from .service_jobs import ServiceJobs
+from .tallies import Tallies
 from .types import (
     ColumnSet,
     DatasetInfo,
@@ -24,6 +25,7 @@ from .types import (
     NewPartition,
     ObjectInfo,
     Partition,
+    PartitionTally,
     ServiceJob,
 )
 from .union import union_schema
@@ -42,12 +44,13 @@ __all__ = [
     "NewPartition",
     "ObjectInfo",
     "Partition",
+    "PartitionTally",
     "ServiceJob",
     "union_schema",
 ]
 
 
-class Catalog(Writing, Derived, Jobs, ServiceJobs):
+class Catalog(Writing, Derived, Jobs, ServiceJobs, Tallies):
     """A catalog in SQLite or PostgreSQL. Safe to use from many threads and processes.
 
     Cheap to make: a process keeps one connection pool for each address.

@@ -17,6 +17,7 @@ from ..schema import Schema
 from . import tables as t
 from .database import Database
 from .reading import chunks
+from .tallies import insert_tallies
 from .types import FileInfo, NewPartition, ObjectInfo, Partition
 
 _OBJECT_KEY = ("name", "bytes", "directory_start", "directory_bytes", "layout_id")
@@ -59,6 +60,13 @@ class Rows:
             for one in partitions
         ]
         ids = self._ids(t.partitions, _PARTITION_KEY, keys)
+        new = [one for one in partitions if isinstance(one, NewPartition)]
+        insert_tallies(
+            self._database,
+            self._connection,
+            {objects[one.object]: one.tally.weights for one in new if one.tally.weights is not None},
+            {objects[one.object]: one.tally.sections for one in new if one.tally.sections is not None},
+        )
         return [ids[key] for key in keys]
 
     def layout(self, columns: Sequence[str]) -> int:

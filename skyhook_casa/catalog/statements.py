@@ -137,6 +137,39 @@ version_sets = (
     )
     .order_by(t.version_sets.c.position, t.version_sets.c.layer)
 )
+_tally_fields = (
+    t.objects.c.name,
+    t.objects.c.layout_id,
+    t.object_weights.c.exact,
+    t.object_sections.c.ranges,
+)
+partition_tallies = (
+    select(t.version_partitions.c.position, t.partitions.c.events, *_tally_fields)
+    .select_from(t.version_partitions)
+    .join(t.partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
+    .join(t.objects, t.objects.c.id == t.partitions.c.object_id)
+    .outerjoin(t.object_weights, t.object_weights.c.object_id == t.objects.c.id)
+    .outerjoin(t.object_sections, t.object_sections.c.object_id == t.objects.c.id)
+    .where(
+        t.version_partitions.c.version_id == bindparam("version_id"),
+        t.version_partitions.c.position >= bindparam("first"),
+        t.version_partitions.c.position < bindparam("stop"),
+    )
+    .order_by(t.version_partitions.c.position)
+)
+set_tallies = (
+    select(t.version_sets.c.position, *_tally_fields)
+    .select_from(t.version_sets)
+    .join(t.objects, t.objects.c.id == t.version_sets.c.object_id)
+    .outerjoin(t.object_weights, t.object_weights.c.object_id == t.objects.c.id)
+    .outerjoin(t.object_sections, t.object_sections.c.object_id == t.objects.c.id)
+    .where(
+        t.version_sets.c.version_id == bindparam("version_id"),
+        t.version_sets.c.position >= bindparam("first"),
+        t.version_sets.c.position < bindparam("stop"),
+    )
+    .order_by(t.version_sets.c.position, t.version_sets.c.layer)
+)
 set_layouts = (
     select(t.objects.c.layout_id, sa.func.count(), sa.func.sum(t.objects.c.bytes))
     .select_from(t.version_sets)

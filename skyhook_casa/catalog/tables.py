@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Double,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Of the tables below. A catalog of a newer one is refused, an older one is upgraded."""
 
 metadata = MetaData()
@@ -242,5 +243,17 @@ derived_objects = _relation(
     _number("object_id"),
 )
 
-ADDED: Final = {2: (service_jobs,), 3: (version_sets, definitions, derived_sets, derived_objects)}
+# What is added up of the events of an object: see `skyhook_casa.tally`. An object that has the columns and no
+# row here was made by a release that did not add up.
+object_weights = _relation("object_weights", _key("object_id"), Column("exact", Text, nullable=False))
+
+object_sections = _relation(
+    "object_sections", _key("object_id"), Column("ranges", LargeBinary, nullable=False)
+)
+
+ADDED: Final = {
+    2: (service_jobs,),
+    3: (version_sets, definitions, derived_sets, derived_objects),
+    4: (object_weights, object_sections),
+}
 """Tables that came with each version after the first: what an older catalog lacks."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from ..tally import EncodedTally
+
 
 class ObjectInfo(NamedTuple):
     """One immutable object of the store."""
@@ -68,6 +70,23 @@ class NewPartition(NamedTuple):
     file: FileInfo
     entry_start: int
     entry_stop: int
+    tally: EncodedTally = EncodedTally()
+    """Of its events."""
+
+
+class PartitionTally(NamedTuple):
+    """What was added up of a partition, see `skyhook_casa.tally`."""
+
+    index: int  # type: ignore[assignment]  # takes the place of tuple.index
+    events: int
+    weights_in: str | None
+    """Name of the object that has its generator weights."""
+    weights: str | None
+    """As `EncodedTally.weights`; None as long as they were not added up."""
+    sections_in: str | None
+    """Name of the object that has its runs and luminosity sections; empty if they lie in two."""
+    sections: bytes | None
+    """As `EncodedTally.sections`; None as long as nobody looked."""
 
 
 class ColumnSet(NamedTuple):

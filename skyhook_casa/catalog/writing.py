@@ -156,6 +156,8 @@ class Writing(Reading):
                 connection.execute(table.delete().where(table.c.id.not_in(used)))
             for table in (t.schema_columns, t.schema_lists):
                 connection.execute(table.delete().where(table.c.schema_id.not_in(select(t.schemas.c.id))))
+            for table in (t.object_weights, t.object_sections):
+                connection.execute(table.delete().where(table.c.object_id.not_in(select(t.objects.c.id))))
 
     def object_names(self, given_up: Sequence[Job] = ()) -> set[str]:
         """Return the name of every object that a version or a job uses, the jobs `given_up` aside."""

@@ -13,6 +13,7 @@ from ..errors import IngestError, ResourceExhausted
 from ..object_format import EncodedObject, ObjectWriter
 from ..schema import Schema, offsets_column
 from ..stores import ObjectStore
+from ..tally import TALLIED, EncodedTally, countable
 from .branches import Array, Jagged, SkippedBranch
 from .open_files import opened
 from .partitions import OBJECT_BYTES_MAX, cut, halves, object_bytes_guess
@@ -62,6 +63,8 @@ class StoredPartition:
     columns: tuple[str, ...]
     new: bool
     """False if the store had it already."""
+    tally: EncodedTally
+    """Of its events."""
 
 
 def inspect(path: str, options: EncodeOptions, run: str = "") -> FileFacts:
@@ -155,6 +158,8 @@ def _store(
             yield from _store(store, events, options, first, last, arrays, arrays_start)
         return
     new = store.put(encoded.name, encoded.data)
+    rows = slice(start - arrays_start, stop - arrays_start)
+    tallied: dict[str, Array] = {name: arrays[name][rows] for name in TALLIED if name in arrays}
     yield StoredPartition(
         start,
         stop,
@@ -164,6 +169,7 @@ def _store(
         encoded.directory_bytes,
         encoded.columns,
         new,
+        EncodedTally.of(tallied, *countable(events.schema.columns)),
     )
 
 

@@ -257,7 +257,7 @@ class IngestRun:
         _, _, start, stop, _ = call.arguments
         info = self._infos[call.path]
         made = [
-            NewPartition(one.stop - one.start, self._object_info(one), info, one.start, one.stop)
+            NewPartition(one.stop - one.start, self._object_info(one), info, one.start, one.stop, one.tally)
             for one in stored
         ]
         for partition in made:

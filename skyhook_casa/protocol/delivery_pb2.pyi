@@ -162,18 +162,20 @@ class PartitionEvents(_message.Message):
     def __init__(self, events: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TallyRequest(_message.Message):
-    __slots__ = ("dataset", "version", "partitions", "events", "count")
+    __slots__ = ("dataset", "version", "partitions", "events", "skip", "count")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     version: int
     partitions: PartitionRange
     events: int
+    skip: int
     count: bool
-    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., partitions: _Optional[_Union[PartitionRange, _Mapping]] = ..., events: _Optional[int] = ..., count: _Optional[bool] = ...) -> None: ...
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., partitions: _Optional[_Union[PartitionRange, _Mapping]] = ..., events: _Optional[int] = ..., skip: _Optional[int] = ..., count: _Optional[bool] = ...) -> None: ...
 
 class Tally(_message.Message):
     __slots__ = ("weights", "sections", "unknown")

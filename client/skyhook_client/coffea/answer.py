@@ -22,6 +22,7 @@ from skyhook_casa.errors import InvalidRequest, StoreError
 from skyhook_casa.progress import Progress
 from skyhook_casa.report import Report
 from skyhook_casa.schema import Column
+from skyhook_casa.tally import Tally
 
 from ..backend import Backend, Question
 
@@ -145,6 +146,15 @@ class Answer:
             )
         first = bisect_right(self.bounds, start) - 1
         return first, bisect_left(self.bounds, stop, first)
+
+    def tally(self, start: int, stop: int) -> Tally:
+        """Return the tally of the events from `start` up to `stop`, before the cut.
+
+        Raises as `partitions` does.
+        """
+        partitions = self.partitions(start, stop)
+        skip = start - self.bounds[partitions[0]]
+        return self.backend.tally(self.version, partitions, stop - start, skip)
 
     def part_of(self, partition: int) -> Part:
         """Return the events of one partition."""

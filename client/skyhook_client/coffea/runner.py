@@ -22,6 +22,7 @@ from coffea.processor.checkpointer import CheckpointerABC
 from coffea.processor.executor import FileMeta, WorkItem
 
 from skyhook_casa.errors import CorruptObject, InvalidRequest, NotFound
+from skyhook_casa.tally import Tally
 
 from .address import SCHEME, DatasetAddress, Kept
 from .answer import Part, Selection
@@ -95,6 +96,28 @@ class SkyhookRunner(processor.Runner):  # type: ignore[misc]
             for meta in metas:
                 meta.preload = self._traced(meta, trace, process)
         return self._chunk_generator(metas, TREE)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def tallies(processed: Iterable[WorkItem]) -> dict[str, Tally]:
+        """Return the sum of weights and the luminosity sections of chunks, before the cut, by dataset.
+
+        Parameters
+        ----------
+        processed : iterable of WorkItem
+            What `run` gives as ``processed``: chunks that were skipped are not among them.
+        """
+        ranges: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for item in processed:
+            if len(item):
+                found = ranges.setdefault((item.dataset, item.filename), [])
+                found.append((item.entrystart, item.entrystop))
+        tallies: dict[str, Tally] = {}
+        for (dataset, url), some in ranges.items():
+            answer = DatasetAddress.parse(url).answer()
+            for start, stop in joined_ranges(some):
+                tally = answer.tally(start, stop)
+                tallies[dataset] = tallies[dataset] + tally if dataset in tallies else tally
+        return tallies
 
     def _found(self, one: Wanted) -> DatasetMeta | None:
         """Return what is known of a dataset; None if it is bad, and bad ones are skipped."""
@@ -260,6 +283,17 @@ class DatasetMeta(FileMeta):  # type: ignore[misc]
             )
             start, target_chunksize = stop, sent or target_chunksize
         return target_chunksize
+
+
+def joined_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return half-open ranges that do not overlap with those joined that touch, in their order."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], stop
+        else:
+            joined.append((start, stop))
+    return joined
 
 
 def next_stop(bounds: list[int], start: int, events: int) -> int:

@@ -19,6 +19,7 @@ from skyhook_casa.protocol.reports import from_report_message
 from skyhook_casa.query import Query
 from skyhook_casa.report import Report
 from skyhook_casa.schema import DTYPES
+from skyhook_casa.tally import Tally, joined
 
 from ..backend import Bins
 
@@ -94,6 +95,24 @@ def report_of(message: pb.Report) -> Report:
     if min(report.partitions_done, report.events_in, report.events_out, report.bytes_read) < 0:
         raise ProtocolError(f"the service reports less than nothing: {report}")
     return report
+
+
+def tally_of(message: pb.Tally) -> Tally:
+    """Return a tally.
+
+    Raises
+    ------
+    ProtocolError
+        If its sum or its sections are none.
+    """
+    try:
+        return joined(
+            [message.weights] if message.HasField("weights") else None,
+            [message.sections] if message.HasField("sections") else None,
+            message.unknown,
+        )
+    except InvalidRequest as error:
+        raise ProtocolError(f"the service sent a wrong tally: {error}") from error
 
 
 def check_covers(split: pb.Split, version: DatasetVersion) -> None:

@@ -16,14 +16,15 @@ from skyhook_casa.progress import Progress
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.query import Query as QueryValue
 from skyhook_casa.schema import Column, ListInfo
+from skyhook_casa.tally import Tally
 from skyhook_casa.verify import Verification
 
 from ..backend import Backend, Question
 from ..jobs import IngestJob
 from . import added
 from .address import Address
-from .answers import received
-from .channel import Channel, Patience
+from .answers import received, tally_of
+from .channel import CALL_S, Channel, Patience
 from .fetch import Fetcher
 from .ingest import Ingests
 from .question import RemoteQuestion
@@ -96,6 +97,23 @@ class RemoteBackend(Backend):
                 f"{version.number} of {version.dataset!r} has {version.partitions} with {version.events}"
             )
         return found
+
+    def tally(
+        self,
+        version: DatasetVersion,
+        partitions: tuple[int, int] | None = None,
+        events: int | None = None,
+        skip: int = 0,
+        count: bool = False,
+    ) -> Tally:
+        """See `Backend.tally`."""
+        request = pb.TallyRequest(
+            dataset=version.dataset, version=version.number, events=events, skip=skip, count=count
+        )
+        if partitions is not None:
+            request.partitions.first, request.partitions.stop = partitions
+        # To count reads whole columns; what was counted stays counted, so it may be asked again.
+        return tally_of(self.channel.ask("Delivery.GetTally", request, timeout_s=None if count else CALL_S))
 
     def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
         """See `Backend.tree`."""

@@ -14,6 +14,7 @@ from skyhook_casa.progress import Progress
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.held import Held
 from skyhook_casa.report import Report, counted, human_bytes
+from skyhook_casa.tally import Tally
 
 from ..backend import Bins, Run
 from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
@@ -43,6 +44,7 @@ class RemoteRun(Run):
         self._object_bytes = 0
         self._bytes = 0
         self._began_s = time.monotonic()
+        question.tell_tally_of(self.report)
 
     def collect(self) -> Batch:
         """See `Run.collect`."""
@@ -52,7 +54,7 @@ class RemoteRun(Run):
     def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
         """See `Run.stream`; the events of the first split are given as soon as they are there."""
         self._unordered = not ordered
-        with self._running():
+        with self._running(), self._ending_early():
             gathered: list[Batch] = []
             nbytes, given = 0, False
             for batches in self._splits():
@@ -100,6 +102,7 @@ class RemoteRun(Run):
         end = self._retrying(lambda: self._last(deliver))
         object_bytes = self._object_bytes
         self.report = report_of(end.report)
+        self._question.tell_tally_of(self.report)
         self.report.bytes_skipped = max(0, object_bytes - self.report.bytes_read)
         return end
 
@@ -149,6 +152,16 @@ class RemoteRun(Run):
             raise
         finally:
             self._drop_stream()
+
+    @contextmanager
+    def _ending_early(self) -> Iterator[None]:
+        """Leave the tally open of a stream that is left early, if any events of the dataset may have come."""
+        try:
+            yield
+        except GeneratorExit:
+            if self._unordered:
+                self.report.tallied_by(lambda _: Tally())
+            raise
 
     # -- what is told of it -------------------------------------------------------------------
     def _planned(self, plan: pb.QueryPlan) -> None:
