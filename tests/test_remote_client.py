@@ -471,5 +471,5 @@ def test_patience_ends(error: SkyhookError) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        NOT_LONG.retrying()(attempt)
+        NOT_LONG.keep(attempt)
     assert len(attempts) > 1

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import copy
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
+from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest, NotFound, ServiceBusy
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.protocol import PROTOCOL_KEY, PROTOCOL_VERSION
 from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.batches import to_ipc, wire_form
 from skyhook_casa.protocol.held import Held, Position
 from skyhook_casa.query import Query
 from skyhook_casa.report import Report
@@ -82,6 +86,23 @@ def test_the_first_piece_is_one_partition_and_travels_in_its_event() -> None:
 
     assert piece is not None and is_first
     assert ([part.index for part in piece.parts], piece.bytes_max) == ([0], FIRST_BYTES)
+
+
+def test_only_the_first_piece_is_made_small() -> None:
+    """Giving another one to a worker costs more than making it longer."""
+    line = line_of(missing(50), 0.25, threads=2)
+    first, _ = line.waiting()
+    assert first is not None
+    line.begin(first)
+    second, _ = line.waiting()
+    assert second is not None
+    line.begin(second)
+
+    line.end(first, made(first, end=Position(0, 64)))
+
+    rest, _ = line.waiting()
+    assert rest is not None and rest.first == Position(0, 64)
+    assert (second.bytes_max, rest.bytes_max) == (16 << 20, 16 << 20)
 
 
 def test_pieces_grow_to_one_turn_and_shrink_near_the_end() -> None:
@@ -494,7 +515,7 @@ def asked(
     message = pb.QueryStart(query=query.to_json(), **start)
     engine: Any = SimpleNamespace(
         cluster=hands,
-        cache=cache or ResultCache(0),
+        cache=cache or ResultCache(0, 16 << 20),
         settings=Settings(window_bytes=100, split_bytes=50),
         metrics=Metrics(),
         dispatcher=SimpleNamespace(wake=lambda: None),
@@ -631,7 +652,7 @@ def kept(nbytes: int) -> list[Kept]:
 
 
 def test_the_cache_keeps_what_was_used_last() -> None:
-    cache = ResultCache(40_000)
+    cache = ResultCache(40_000, 16 << 20)
     for name in (b"a", b"b", b"c", b"d"):
         cache.put(name, kept(10_000))
     assert cache.get(b"a") is not None
@@ -645,21 +666,70 @@ def test_the_cache_keeps_what_was_used_last() -> None:
         True,
         True,
     ]
-    assert (cache.nbytes, cache.hits, cache.misses) == (40_000, 5, 1)
+    assert cache.nbytes == 40_000
 
 
 @pytest.mark.parametrize(("nbytes", "fits"), [(10_000, True), (10_001, False)])
 def test_an_answer_larger_than_its_share_of_the_cache_is_not_kept(nbytes: int, fits: bool) -> None:
-    cache = ResultCache(40_000)
+    cache = ResultCache(40_000, 16 << 20)
     cache.put(b"a", kept(nbytes))
     assert (cache.get(b"a") is not None) == fits
 
 
 def test_a_cache_of_no_bytes_keeps_nothing() -> None:
-    cache = ResultCache(0)
+    cache = ResultCache(0, 16 << 20)
     cache.put(b"a", kept(ENTRY_BYTES))
     assert cache.get(b"a") is None
     assert cache.nbytes == 0
+
+
+SPLIT_FORM = wire_form((Output("event", "int64", None),))
+
+
+def split_of(number: int, events: int, data: bool) -> Kept:
+    """A split of a partition of its own."""
+    report = Report("dy", 1, partitions_done=1, events_out=events, splits=1, splits_cached=1)
+    batches = [pa.record_batch([np.arange(events) + number * EVENTS], schema=SPLIT_FORM.schema)]
+    nbytes = 8 * events
+    end = None if number % 2 else Position(number + 1)
+    one = Made(events, nbytes, end, report, 0.1, to_ipc(batches, SPLIT_FORM.schema) if data else b"")
+    shelved = None if data or not events else Ready(SPLIT_FORM.schema, batches, nbytes)
+    return Kept(one, Position(number), parts(number + 1)[number:], shelved)
+
+
+@given(st.lists(st.tuples(st.integers(0, EVENTS), st.booleans()), min_size=1, max_size=12))
+def test_a_kept_answer_is_the_same_in_fewer_splits(sizes: list[tuple[int, bool]]) -> None:
+    answer = [split_of(number, *size) for number, size in enumerate(sizes)]
+    cache = ResultCache(1 << 30, most := 2000)
+
+    cache.put(b"a", answer)
+
+    found = cache.get(b"a")
+    assert found is not None and found[0] is answer[0]
+    assert all(one.made.nbytes + other.made.nbytes > most for one, other in pairwise(found[1:]))
+    held, report = Held(), Report("dy", 1)
+    for one in found:
+        held.add(one.first, one.made.end, one.parts[-1].index + 1, one.made.events)
+        report.add(one.made.report)
+    assert list(held.missing(parts(len(sizes)))) == []
+    assert (report.partitions_done, report.splits) == (len(sizes), len(found))
+    values = [batch["event"].to_pylist() for one in found if one.made.events for batch in one.batches]
+    wanted = [n * EVENTS + event for n, (events, _) in enumerate(sizes) for event in range(events)]
+    assert [number for some in values for number in some] == wanted
+    assert report.events_out == held.events_out == len(wanted)
+
+
+def test_histograms_that_are_kept_stay_apart() -> None:
+    """Their bins are summed for each query anew."""
+    bins = ((b"\0" * 8, b""),)
+    answer = [
+        replace(split_of(n, 0, True), made=replace(split_of(n, 0, True).made, bins=bins)) for n in range(4)
+    ]
+    cache = ResultCache(1 << 30, 16 << 20)
+
+    cache.put(b"a", answer)
+
+    assert cache.get(b"a") == answer
 
 
 def test_plans_are_kept_for_equal_queries_and_forgotten_in_order(dataset: Client) -> None:

@@ -185,8 +185,12 @@ class RemoteBackend(Backend):
     # -- questions --------------------------------------------------------------------------
     def ask(self, value: QueryValue, execution: str = "auto") -> Question:
         """See `Backend.ask`."""
-        start = pb.QueryStart(query=value.to_json(), execution=execution)
-        return RemoteQuestion(self, self.channel.ask("Delivery.Resolve", start), execution)
+        return RemoteQuestion(self, value, execution, at_once=True)
+
+    def resolve(self, start: pb.QueryStart) -> pb.QueryPlan:
+        """Return what the service would deliver."""
+        plan: pb.QueryPlan = self.channel.ask("Delivery.Resolve", start)
+        return plan
 
     def status(self) -> pb.ServiceStatus:
         """See `Backend.status`."""

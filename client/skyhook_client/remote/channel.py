@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from skyhook_casa import __version__
-from skyhook_casa.errors import ProtocolError, ServiceBusy, ServiceLost
+from skyhook_casa.errors import ProtocolError, ServiceBusy, ServiceLost, SkyhookError
 from skyhook_casa.protocol import CLIENT_KEY, MESSAGE_BYTES_MAX, PROTOCOL_KEY, PROTOCOL_VERSION
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryStub, IngestStub
@@ -58,14 +58,29 @@ class Patience:
     most_s: float = 3.0
     """… but no longer than this."""
 
-    def retrying(self, before_wait: Callable[[], None] | None = None) -> Retrying:
-        """Return attempts that go on while the service is lost or busy; the last error is raised.
+    def keep(self, attempt: Callable[[], T], before_wait: Callable[[], None] | None = None) -> T:
+        """Return what an attempt returns; make others while the service is lost or busy.
 
         Parameters
         ----------
+        attempt : callable
+            Its last error is raised.
         before_wait : callable, optional
             Called between two attempts.
         """
+        try:
+            return attempt()
+        except (ServiceLost, ServiceBusy) as error:
+            failed: list[SkyhookError] = [error]
+
+        def again() -> T:
+            if failed:  # the attempt that was made already
+                raise failed.pop()
+            return attempt()
+
+        return self._retrying(before_wait)(again)
+
+    def _retrying(self, before_wait: Callable[[], None] | None) -> Retrying:
         grows = wait_random_exponential(multiplier=self.first_s, max=self.most_s)
 
         def wait(state: RetryCallState) -> float:
@@ -107,6 +122,7 @@ class Channel:
         self.metadata: Final = ((PROTOCOL_KEY, str(PROTOCOL_VERSION)), (CLIENT_KEY, client_name()))
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._stubs: dict[str, Any] = {}
         self._hello: pb.HelloReply | None = None
 
     @property
@@ -164,7 +180,7 @@ class Channel:
                 raise _Uncertain(error) from error
 
         try:
-            return self.patience.retrying()(attempt)
+            return self.patience.keep(attempt)
         except _Uncertain as uncertain:
             raise uncertain.error from None
 
@@ -211,19 +227,17 @@ class Channel:
     def close(self) -> None:
         """Close the connection; the next call makes a new one."""
         with self._lock:
-            channel, self._channel, self._hello = self._channel, None, None
+            channel, self._channel, self._hello, self._stubs = self._channel, None, None, {}
         if channel is not None:
             channel.close()
 
-    def _open(self) -> grpc.Channel:
+    def _stub(self, service: str) -> Any:
         with self._lock:
             if self._channel is None:
                 self._channel = grpc.insecure_channel(self.address.target, OPTIONS)
-            return self._channel
-
-    def _stub(self, service: str) -> Any:
-        kinds: dict[str, Any] = {"Delivery": DeliveryStub, "Ingest": IngestStub}
-        return kinds[service](self._open())
+                kinds: dict[str, Any] = {"Delivery": DeliveryStub, "Ingest": IngestStub}
+                self._stubs = {name: kind(self._channel) for name, kind in kinds.items()}
+            return self._stubs[service]
 
     def _call(self, name: str) -> Callable[[Any, float | None], Any]:
         service, _, method = name.partition(".")

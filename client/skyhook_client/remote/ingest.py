@@ -86,7 +86,7 @@ class Ingests(JobControl):
         """Return the job once it has ended, however often the service is lost meanwhile."""
         request = pb.JobRequest(job_id=job.job_id)
         while job.state not in ENDED:
-            for update in self._channel.patience.retrying()(lambda: self._updates(request)):
+            for update in self._channel.patience.keep(lambda: self._updates(request)):
                 job = update
                 progress(job.events_done, job.events)
         return job

@@ -21,9 +21,25 @@ if TYPE_CHECKING:
 
 
 class RemoteQuestion(Question):
-    """What a service said that it would deliver."""
+    """What a service said that it would deliver.
 
-    def __init__(self, backend: RemoteBackend, plan: pb.QueryPlan, execution: str) -> None:
+    Parameters
+    ----------
+    backend : RemoteBackend
+        The service.
+    value : Query
+        What is asked.
+    execution : str
+        Where the parts run.
+    at_once : bool
+        Whether the service may begin with the answer: its events are likely to be asked for next.
+    """
+
+    def __init__(
+        self, backend: RemoteBackend, value: QueryValue, execution: str, at_once: bool = False
+    ) -> None:
+        start = pb.QueryStart(query=value.to_json(), execution=execution, at_once=at_once)
+        plan = self._plan = backend.resolve(start)
         self.backend: RemoteBackend = backend
         self.value = query_of(plan)
         self.version = version_of(plan)
@@ -37,7 +53,7 @@ class RemoteQuestion(Question):
 
     def asking(self, value: QueryValue) -> Question:
         """See `Question.asking`."""
-        return self.backend.ask(replace(value, version=self.version.number), self.execution)
+        return RemoteQuestion(self.backend, replace(value, version=self.version.number), self.execution)
 
     def only(self, outputs: Sequence[str]) -> Question:
         """See `Question.only`."""
@@ -47,6 +63,14 @@ class RemoteQuestion(Question):
     def run(self, progress: Progress, rows: bool = False, histograms: bytes = b"") -> Run:
         """See `Question.run`."""
         return RemoteRun(self, progress, rows, histograms)
+
+    def at_once(self, start: pb.QueryStart) -> pb.QueryPlan:
+        """Return the plan of a run that begins, with its answer if that is short and soon there."""
+        if start.deliver == pb.QueryStart.BATCHES and not start.rows:
+            return self._plan
+        asked = pb.QueryStart(at_once=True)
+        asked.MergeFrom(start)
+        return self.backend.resolve(asked)
 
     def explain(self) -> Explanation:
         """See `Question.explain`."""

@@ -18,6 +18,7 @@ from skyhook_casa.tally import Tally
 
 from ..backend import Bins, Run
 from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
+from .short import ShortAnswer
 from .stream import SplitStream
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class RemoteRun(Run):
         self._histograms = histograms
         self._held = Held()
         self._unordered = False
-        self._stream: SplitStream | None = None
+        self._stream: SplitStream | ShortAnswer | None = None
+        self._has_begun = False
         self._object_bytes = 0
         self._bytes = 0
         self._began_s = time.monotonic()
@@ -95,7 +97,11 @@ class RemoteRun(Run):
     def _take(self) -> tuple[pb.Split, list[Batch]] | None:
         if self._stream is None:
             self._stream = self._begin(pb.QueryStart.BATCHES)
-        return self._stream.take()
+        taken = self._stream.take()
+        if taken is None and self._stream.end is None:  # what came with the plan was only a beginning
+            self._stream = self._begin(pb.QueryStart.BATCHES)
+            taken = self._stream.take()
+        return taken
 
     def _whole(self, deliver: pb.QueryStart.Deliver) -> pb.QueryEnd:
         """Run a query of which only the end is wanted, and return it."""
@@ -112,7 +118,7 @@ class RemoteRun(Run):
             raise ProtocolError("the service sent events, but only counts were asked for")
         return self._stream.end
 
-    def _begin(self, deliver: pb.QueryStart.Deliver) -> SplitStream:
+    def _begin(self, deliver: pb.QueryStart.Deliver) -> SplitStream | ShortAnswer:
         start = pb.QueryStart(
             query=self._question.value.to_json(),
             execution=self._question.execution,
@@ -122,14 +128,20 @@ class RemoteRun(Run):
             unordered=self._unordered,
             held=self._held.to_message(),
         )
-        backend = self._question.backend
+        question, backend = self._question, self._question.backend
+        if not self._has_begun:
+            self._has_begun = True
+            plan = question.at_once(start)
+            if plan.HasField("answer"):
+                self._planned(plan)
+                return ShortAnswer(start, plan.answer, question.outputs)
         return SplitStream(
-            backend.channel, backend.fetcher, start, self._question.outputs, self._planned, self._advanced
+            backend.channel, backend.fetcher, start, question.outputs, self._planned, self._advanced
         )
 
     def _retrying(self, attempt: Callable[[], T]) -> T:
         """Return what an attempt returns; after a loss the next one begins another stream."""
-        return self._question.backend.channel.patience.retrying(self._drop_stream)(attempt)
+        return self._question.backend.channel.patience.keep(attempt, self._drop_stream)
 
     def _drop_stream(self) -> None:
         if self._stream is not None:

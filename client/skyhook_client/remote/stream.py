@@ -16,7 +16,8 @@ from skyhook_casa.feed import Feed
 from skyhook_casa.protocol import delivery_pb2 as pb
 
 from .channel import Channel
-from .fetch import Ended, Fetcher, check_size, inline, unpacked
+from .fetch import Ended, Fetcher, inline, unpacked
+from .order import Order
 
 AHEAD_BYTES: Final = 32 << 20
 """About how many bytes are fetched or being fetched that nobody has taken yet."""
@@ -68,17 +69,14 @@ class SplitStream:
         planned: Planned,
         advanced: Advanced,
     ) -> None:
-        self.end: pb.QueryEnd | None = None
         self._channel = channel
         self._fetcher = fetcher
         self._outputs = outputs
         self._rows = start.rows
-        self._delivers = start.deliver == pb.QueryStart.BATCHES
+        self._order = Order(start)
         self._planned = planned
         self._advanced = advanced
         self._has_plan = False
-        self._announced = 0
-        self._events = 0
         self._taken = 0
         self._feed: Feed[Coming] = Feed(AHEAD_BYTES)
         self._coming = iter(self._feed)
@@ -89,6 +87,11 @@ class SplitStream:
         self._call: Any = channel.query(iter(self._messages.get, None))
         self._reader = threading.Thread(target=self._read, name="query", daemon=True)
         self._reader.start()
+
+    @property
+    def end(self) -> pb.QueryEnd | None:
+        """The end of the answer, once it came."""
+        return self._order.end
 
     def take(self) -> tuple[pb.Split, list[Batch]] | None:
         """Return the next split; None if there are no more, and `end` is there.
@@ -157,8 +160,7 @@ class SplitStream:
         elif kind == "progress":
             self._advanced(event.progress.done, event.progress.total)
         elif kind == "end":
-            self._check_end(event.end)
-            self.end = event.end
+            self._order.finish(event.end)
             self._feed.end()
         else:
             raise ProtocolError("the service sent an event of no kind that this client knows")
@@ -166,11 +168,7 @@ class SplitStream:
 
     def _announce(self, split: pb.Split) -> bool:
         """Begin to fetch a split, once there is room for it."""
-        self._announced += 1
-        self._events += split.events
-        if split.number != self._announced:
-            raise ProtocolError(f"the service announced split {split.number} after {self._announced - 1}")
-        check_size(split)
+        self._order.add(split)
         coming = Coming(split)
         if split.ticket:
             if self._pool is None:
@@ -185,11 +183,3 @@ class SplitStream:
         locations = [*split.locations, self._channel.flight_location()]
         batches = self._fetcher.fetch(split.ticket, locations, split.nbytes, self._ended)
         return unpacked(split, batches, self._outputs, self._rows)
-
-    def _check_end(self, end: pb.QueryEnd) -> None:
-        if end.splits != self._announced:
-            raise ProtocolError(f"the service ended after {self._announced} splits; it says {end.splits}")
-        if self._delivers and end.report.events_out != self._events:
-            raise ProtocolError(
-                f"the splits have {self._events} events; the service says {end.report.events_out}"
-            )

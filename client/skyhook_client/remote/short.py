@@ -1,0 +1,61 @@
+"""An answer that came with its plan."""
+
+from __future__ import annotations
+
+from skyhook_casa.batch import Batch
+from skyhook_casa.compile_query import Output
+from skyhook_casa.errors import ProtocolError
+from skyhook_casa.protocol import delivery_pb2 as pb
+
+from .fetch import inline, unpacked
+from .order import Order
+
+
+class ShortAnswer:
+    """Gives the splits of an answer that is here, as `SplitStream` gives those that come.
+
+    Parameters
+    ----------
+    start : QueryStart
+        What was asked.
+    answer : Answer
+        What came.
+    outputs : tuple of Output
+        The columns that the service said it would deliver.
+    """
+
+    def __init__(self, start: pb.QueryStart, answer: pb.Answer, outputs: tuple[Output, ...]) -> None:
+        self._order = Order(start)
+        self._answer = answer
+        self._splits = iter(answer.splits)
+        self._outputs = outputs
+        self._rows = start.rows
+
+    @property
+    def end(self) -> pb.QueryEnd | None:
+        """The end of the answer; None if it is only a beginning."""
+        return self._order.end
+
+    def take(self) -> tuple[pb.Split, list[Batch]] | None:
+        """Return the next split; None if there are no more here.
+
+        Raises
+        ------
+        ProtocolError
+            If the answer contradicts itself.
+        """
+        split = next(self._splits, None)
+        if split is None:
+            if self._answer.HasField("end"):
+                self._order.finish(self._answer.end)
+            return None
+        self._order.add(split)
+        if split.ticket:
+            raise ProtocolError(f"split {split.number} came with the plan, but without its events")
+        return split, unpacked(split, inline(split), self._outputs, self._rows)
+
+    def finish(self) -> None:
+        """Do nothing: there is nothing to be ended."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to be closed."""
