@@ -26,7 +26,7 @@ from .cluster import REMOTE_THREADS, Cluster
 from .dispatcher import Dispatcher
 from .flight import Relay
 from .logs import get_logger, without_secrets
-from .metrics import Metrics
+from .metrics import Metrics, count_of
 from .plans import Plans, Prepared
 from .query_run import QueryRun
 from .result_cache import ResultCache
@@ -55,13 +55,12 @@ class Engine:
         threads = settings.workers or max(usable_cores(), REMOTE_THREADS if self.store.pushes_down else 0)
         self.cluster = Cluster(settings, self.store, self.shelf, self.relay, threads)
         self.dispatcher = Dispatcher(self.cluster, settings)
-        self.cache = ResultCache(settings.cache_bytes)
+        self.cache = ResultCache(settings.cache_bytes, settings.split_bytes)
         self.threads = ThreadPoolExecutor(THREADS, "call")
         self.deriving = ThreadPoolExecutor(DERIVING, "derive")
         self._began_s = time.monotonic()
         self._catalog: Catalog | None = None
         self._plans: Plans | None = None
-        self._ended = {"done": 0, "failed": 0, "refused": 0}
         self._show(metrics)
 
     @property
@@ -201,6 +200,7 @@ class Engine:
 
     def status(self) -> pb.ServiceStatus:
         """Return what the service does just now."""
+        metrics = self.metrics
         return pb.ServiceStatus(
             server=__version__,
             uptime_s=time.monotonic() - self._began_s,
@@ -210,16 +210,14 @@ class Engine:
             queries=[run.status() for run in self.dispatcher.runs],
             held_bytes=self.dispatcher.held_bytes,
             cache_bytes=self.cache.nbytes,
-            cache_hits=self.cache.hits,
-            cache_misses=self.cache.misses,
-            queries_done=self._ended["done"],
-            queries_failed=self._ended["failed"],
-            queries_refused=self._ended["refused"],
+            cache_hits=count_of(metrics.cache_hits),
+            cache_misses=count_of(metrics.cache_misses),
+            queries_done=count_of(metrics.queries, "done"),
+            queries_failed=count_of(metrics.queries, "failed"),
+            queries_refused=count_of(metrics.queries_refused),
         )
 
     def _note(self, outcome: str, seconds: float) -> None:
-        if outcome in self._ended:
-            self._ended[outcome] += 1
         if outcome == "refused":
             self.metrics.queries_refused.inc()
             return

@@ -17,7 +17,7 @@ from .place import Made
 FIRST_BYTES: Final = INLINE_BYTES * 3 // 4
 """Where the first split stops, so that its events are there soon, in the event that announces it."""
 GROWTH: Final = 4
-"""How much longer than what was seen a split may be made."""
+"""How many more partitions than were seen for each split one may have."""
 SHORT_S: Final = 0.05
 """Pieces are not made shorter than this: giving one to a worker takes some milliseconds."""
 UNANNOUNCED_MAX: Final = 1024
@@ -78,7 +78,7 @@ class Line:
         self._turn_s = turn_s
         self._split_bytes = split_bytes
         self._threads = max(1, threads)
-        self._bytes_max = min(first_bytes, split_bytes)
+        self._first_bytes = min(first_bytes, split_bytes)
         self._pieces: deque[Piece] = deque()
         self._seconds = 0.0
         self._events = 0
@@ -129,10 +129,9 @@ class Line:
         self._events += made.report.events_in
         self._nbytes += made.nbytes
         self._finished += 1
-        self._bytes_max = min(self._split_bytes, self._bytes_max * GROWTH)
         if made.end is not None:
             at = next(n for n, part in enumerate(piece.parts) if part.index == made.end.partition)
-            rest = Piece(piece.parts[at:], made.end, self._bytes_max)
+            rest = Piece(piece.parts[at:], made.end, self._split_bytes)
             self._pieces.insert(self._pieces.index(piece) + 1, rest)
 
     def add_ready(self, piece: Piece, made: Made) -> None:
@@ -171,7 +170,8 @@ class Line:
         while stop < min(start + count, len(self._rest)) and self._follows(stop):
             stop += 1
         self._next = stop
-        return Piece([part for part, _ in self._rest[start:stop]], first, self._bytes_max)
+        bytes_max = self._split_bytes if start else self._first_bytes
+        return Piece([part for part, _ in self._rest[start:stop]], first, bytes_max)
 
     def _follows(self, number: int) -> bool:
         """Return whether a partition can go into one piece with the one before it."""

@@ -106,3 +106,13 @@ class Metrics:
 
     def _histogram(self, name: str, what: str) -> Histogram:
         return Histogram(f"skyhook_{name}", what, buckets=QUERY_SECONDS, registry=self.registry)
+
+
+def count_of(counter: Counter, label: str = "") -> int:
+    """Return what a counter counted; with a label, of the things that have it."""
+    counted = next(iter(counter.collect())).samples
+    return sum(
+        int(one.value)
+        for one in counted
+        if one.name.endswith("_total") and (not label or label in one.labels.values())
+    )

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from skyhook_casa.catalog import Partition
+from skyhook_casa.protocol import INLINE_BYTES
+from skyhook_casa.protocol.batches import from_ipc, to_ipc
 from skyhook_casa.protocol.held import Position
+from skyhook_casa.report import Report
 
 from .place import Made
 from .shelf import Ready
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENTRY_BYTES: Final = 2048
+"""About what a split takes besides its events."""
+SHARE_MAX: Final = 4
+"""An answer larger than this part of the cache is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +40,10 @@ class Kept:
         """Bytes it takes."""
         return self.made.nbytes + ENTRY_BYTES
 
-
-ENTRY_BYTES = 2048
-"""About what a split takes besides its events."""
-SHARE_MAX = 4
-"""An answer larger than this part of the cache is not kept."""
+    @property
+    def batches(self) -> list[pa.RecordBatch]:
+        """Its events."""
+        return list(self.ready.batches if self.ready is not None else from_ipc(self.made.data))
 
 
 class ResultCache:
@@ -42,15 +53,16 @@ class ResultCache:
     ----------
     bytes_max : int
         Bytes of all answers together.
+    split_bytes : int
+        Splits of an answer are joined up to this size: it took a while to find out how large they may be.
     """
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, split_bytes: int) -> None:
         self._bytes_max = bytes_max
+        self._split_bytes = split_bytes
         self._answers: OrderedDict[bytes, Sequence[Kept]] = OrderedDict()
         self.nbytes = 0
         """Bytes of the answers."""
-        self.hits = 0
-        self.misses = 0
 
     @property
     def answer_bytes_max(self) -> int:
@@ -63,20 +75,60 @@ class ResultCache:
     def get(self, key: bytes) -> Sequence[Kept] | None:
         """Return an answer, in dataset order; None if there is none."""
         found = self._answers.get(key)
-        if found is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._answers.move_to_end(key)
+        if found is not None:
+            self._answers.move_to_end(key)
         return found
 
     def put(self, key: bytes, answer: Sequence[Kept]) -> None:
         """Keep an answer, and forget those that were not used for longest."""
+        if key in self._answers:
+            return
+        answer = list(_joined(answer, self._split_bytes))
         nbytes = sum(one.nbytes for one in answer)
-        if nbytes > self.answer_bytes_max or key in self._answers:
+        if nbytes > self.answer_bytes_max:
             return
         self._answers[key] = answer
         self.nbytes += nbytes
         while self.nbytes > self._bytes_max:
             _, old = self._answers.popitem(last=False)
             self.nbytes -= sum(one.nbytes for one in old)
+
+
+def _joined(answer: Sequence[Kept], split_bytes: int) -> Iterator[Kept]:
+    """Yield an answer in fewer splits; the first stays small if it is, so that its events are there soon."""
+    group: list[Kept] = []
+    nbytes = 0
+    for number, kept in enumerate(answer):
+        joins = number > 1 and not kept.made.bins and nbytes + kept.made.nbytes <= split_bytes
+        if group and not joins:
+            yield _one(group)
+            group, nbytes = [], 0
+        group.append(kept)
+        nbytes += kept.made.nbytes
+    if group:
+        yield _one(group)
+
+
+def _one(group: Sequence[Kept]) -> Kept:
+    """Return splits that follow each other as one."""
+    if len(group) == 1:
+        return group[0]
+    first, last = group[0], group[-1]
+    report = Report(first.made.report.dataset, first.made.report.version)
+    for kept in group:
+        report.add(kept.made.report)
+    report.splits = report.splits_cached = 1
+    made = Made(
+        sum(kept.made.events for kept in group),
+        sum(kept.made.nbytes for kept in group),
+        last.made.end,
+        report,
+        sum(kept.made.seconds for kept in group),
+    )
+    batches = [batch for kept in group if kept.made.nbytes for batch in kept.batches]
+    if not batches:
+        return Kept(made, first.first, last.parts, None)
+    schema = batches[0].schema
+    if made.nbytes <= INLINE_BYTES:
+        return Kept(replace(made, data=to_ipc(batches, schema)), first.first, last.parts, None)
+    return Kept(made, first.first, last.parts, Ready(schema, batches, made.nbytes))
