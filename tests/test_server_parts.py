@@ -35,7 +35,7 @@ from skyhook_server.metrics import Metrics
 from skyhook_server.place import Made
 from skyhook_server.plans import Plans, Prepared
 from skyhook_server.query_run import QueryRun
-from skyhook_server.result_cache import ENTRY_BYTES, Kept, ResultCache
+from skyhook_server.result_cache import ENTRY_BYTES, Kept, ResultCache, not_held
 from skyhook_server.settings import Settings
 from skyhook_server.shelf import TICKET_BYTES, Ready, Shelf
 
@@ -717,6 +717,20 @@ def test_a_kept_answer_is_the_same_in_fewer_splits(sizes: list[tuple[int, bool]]
     wanted = [n * EVENTS + event for n, (events, _) in enumerate(sizes) for event in range(events)]
     assert [number for some in values for number in some] == wanted
     assert report.events_out == held.events_out == len(wanted)
+
+
+@given(st.data())
+def test_of_a_kept_answer_comes_what_the_client_does_not_hold(data: st.DataObject) -> None:
+    """It may have got the first split with the plan, or the stream may have broken."""
+    answer = tuple(split_of(number, data.draw(st.integers(0, 2)), True) for number in range(6))
+    count = data.draw(st.integers(0, 6))
+    held = Held()
+    for one in answer[:count]:
+        held.add(one.first, one.made.end, one.parts[-1].index + 1, one.made.events)
+    assert not_held(answer, Held.from_message(held.to_message())) == answer[count:]
+
+    held.add(Position(count), Position(count, 64), count + 1, 1)
+    assert not_held(answer, held) is None
 
 
 def test_histograms_that_are_kept_stay_apart() -> None:

@@ -25,7 +25,7 @@ from skyhook_casa.worker import NO_LIMIT
 from .line import FIRST_BYTES, UNANNOUNCED_MAX, Line, Piece
 from .place import Made
 from .plans import DIRECT_BYTES, Prepared
-from .result_cache import Kept
+from .result_cache import Kept, not_held
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -109,8 +109,7 @@ class QueryRun:
         self._key = prepared.answer_key(work)
         if self._resumes:
             self._kept = None
-        else:
-            self._take_cached()
+        self._take_cached()
         if self._limit_left() == 0:
             self._spare += self._line.drop()
 
@@ -352,15 +351,16 @@ class QueryRun:
         self._kept.append(Kept(kept, piece.first, piece.parts, ready))
 
     def _take_cached(self) -> None:
-        """Put the answer of an equal query on the line, if there is one."""
+        """Put what the client does not hold of an equal query's answer on the line, if there is one."""
         answer = self._cache.get(self._key)
-        if answer is None:
+        left = None if answer is None else not_held(answer, self._held)
+        if left is None:
             self._metrics.cache_misses.inc()
             return
         self._metrics.cache_hits.inc()
         self._kept = None
         self._spare += self._line.drop()
-        for kept in answer:
+        for kept in left:
             ticket = b"" if kept.ready is None else self._cluster.place.shelf.put(kept.ready)
             piece = Piece(kept.parts, kept.first, 0)
             self._line.add_ready(piece, replace(kept.made, ticket=ticket))

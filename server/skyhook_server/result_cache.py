@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from skyhook_casa.catalog import Partition
 from skyhook_casa.protocol import INLINE_BYTES
 from skyhook_casa.protocol.batches import from_ipc, to_ipc
-from skyhook_casa.protocol.held import Position
+from skyhook_casa.protocol.held import Held, Position
 from skyhook_casa.report import Report
 
 from .place import Made
@@ -92,6 +92,16 @@ class ResultCache:
         while self.nbytes > self._bytes_max:
             _, old = self._answers.popitem(last=False)
             self.nbytes -= sum(one.nbytes for one in old)
+
+
+def not_held(answer: Sequence[Kept], held: Held) -> Sequence[Kept] | None:
+    """Return the splits of an answer that a client does not hold; None if it holds a part of one."""
+    sofar = Held()
+    for number, kept in enumerate(answer):
+        if sofar == held:
+            return answer[number:]
+        sofar.add(kept.first, kept.made.end, kept.parts[-1].index + 1, kept.made.events)
+    return () if sofar == held else None
 
 
 def _joined(answer: Sequence[Kept], split_bytes: int) -> Iterator[Kept]:

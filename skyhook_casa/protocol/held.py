@@ -37,6 +37,12 @@ class Held:
         self.events_out = 0
         """Events that were delivered."""
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same events are held."""
+        if not isinstance(other, Held):
+            return NotImplemented
+        return (self.events_out, self._whole, self._begun) == (other.events_out, other._whole, other._begun)
+
     def add(self, first: Position, end: Position | None, stop: int, events: int) -> None:
         """Add what lies between two positions.
 
