@@ -10,17 +10,17 @@ import typer
 
 from . import __version__, connect
 from .ceph_cluster.cli import app as ceph_app
+from .column_cli import add_to as add_column_commands
 from .errors import InvalidRequest, SkyhookError
+from .query_cli import Dataset, Version, names_of
+from .query_cli import add_to as add_query_commands
 from .report import counted, human_bytes
 from .service_cli import add_to as add_service_commands
 from .service_cli import failure_line
 
 if TYPE_CHECKING:
     from skyhook_client import Client
-    from skyhook_client.query import Query
 
-ROWS_SHOWN: Final = 20
-"""Events that `query` prints if no file is named."""
 EXIT_ERROR: Final = 1
 """Exit code of every error that `skyhook_casa.errors` names."""
 
@@ -30,30 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Filtered columns of NanoAOD events, fast, from Arrow objects in a store.",
 )
-
-Dataset = Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)]
-Version = Annotated[
-    int | None, typer.Option("--version", "-v", min=1, help="Number of the version; the latest by default.")
-]
-Cut = Annotated[str | None, typer.Option("--cut", help="Condition on an event, such as 'nMuon >= 2'.")]
-Columns = Annotated[
-    str | None,
-    typer.Option(
-        "--columns", "-c", help="Names, globs and collections, with commas; all columns by default."
-    ),
-]
-Define = Annotated[
-    list[str] | None,
-    typer.Option("--define", "-d", help="Derived column, such as 'ht = sum(Jet_pt)'; repeatable."),
-]
-Objects = Annotated[
-    list[str] | None, typer.Option("--objects", help="Thinning, such as 'Jet: pt > 30'; repeatable.")
-]
-FillIn = Annotated[
-    list[str] | None,
-    typer.Option("--fill", help="Value of a column in files without it, such as 'HLT_x = 0'; repeatable."),
-]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Most events to deliver.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,6 +52,10 @@ def options(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of a query; by default one for each core.")
     ] = None,
+    functions: Annotated[
+        str,
+        typer.Option(help="Modules, with commas, whose functions derived columns may be; none by default."),
+    ] = "",
     progress: Annotated[
         bool | None, typer.Option(help="Show progress bars; by default on a terminal.", show_default=False)
     ] = None,
@@ -84,7 +64,13 @@ def options(
     ] = False,
 ) -> None:
     """Options that go before the command."""
-    context.obj = {"store": store, "catalog": catalog, "threads": threads, "progress": progress}
+    context.obj = {
+        "store": store,
+        "catalog": catalog,
+        "threads": threads,
+        "progress": progress,
+        "functions": names_of(functions) or (),
+    }
 
 
 @app.command()
@@ -109,11 +95,10 @@ def ingest(
     ] = False,
 ) -> None:
     """Read ROOT files into a dataset, as a new version of it."""
-    chosen = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     report = _client(context).ingest(
         dataset,
         files,
-        chosen,
+        names_of(columns),
         tree=tree,
         codec=codec,
         workers=workers,
@@ -143,8 +128,6 @@ def datasets(context: typer.Context) -> None:
 
 
 app.command("list", hidden=True)(datasets)
-app.add_typer(ceph_app, name="ceph")
-add_service_commands(app)
 
 
 @app.command()
@@ -160,68 +143,10 @@ def describe(
     typer.echo(_client(context).dataset(dataset, version).describe().text(every_column))
 
 
-@app.command()
-def query(
-    context: typer.Context,
-    dataset: Dataset,
-    columns: Columns = None,
-    cut: Cut = None,
-    version: Version = None,
-    define: Define = None,
-    objects: Objects = None,
-    fill: FillIn = None,
-    limit: Limit = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File to write: .parquet, .arrow, .root or .csv; else some events are shown.",
-        ),
-    ] = None,
-    nested: Annotated[
-        bool, typer.Option("--nested", help="Collections as lists of records instead of flat columns.")
-    ] = False,
-) -> None:
-    """Write the columns of the events that pass a cut, or show the first of them."""
-    shown = ROWS_SHOWN if output is None and limit is None else limit
-    asked = _query(context, dataset, columns, cut, version, define, objects, fill, shown)
-    if output is None:
-        asked.to_awkward(nested).show(limit_rows=ROWS_SHOWN, stream=sys.stdout)
-    else:
-        typer.echo(f"{counted(asked.to_file(output, nested), 'event')} in {output}", err=True)
-    typer.echo(str(asked.report), err=True)
-
-
-@app.command()
-def count(
-    context: typer.Context,
-    dataset: Dataset,
-    cut: Cut = None,
-    version: Version = None,
-    define: Define = None,
-    fill: FillIn = None,
-) -> None:
-    """Print how many events pass a cut."""
-    names = None if define is None else ",".join(_pairs(define, "=", "--define"))
-    typer.echo(_query(context, dataset, names, cut, version, define, None, fill, None).count())
-
-
-@app.command()
-def explain(
-    context: typer.Context,
-    dataset: Dataset,
-    columns: Columns = None,
-    cut: Cut = None,
-    version: Version = None,
-    define: Define = None,
-    objects: Objects = None,
-    fill: FillIn = None,
-    limit: Limit = None,
-) -> None:
-    """Show what a query would do and how many bytes it may read."""
-    asked = _query(context, dataset, columns, cut, version, define, objects, fill, limit)
-    typer.echo(str(asked.explain()))
+add_query_commands(app)
+add_column_commands(app)
+add_service_commands(app)
+app.add_typer(ceph_app, name="ceph")
 
 
 @app.command()
@@ -306,59 +231,6 @@ def main() -> None:
 
 def _client(context: typer.Context) -> Client:
     return connect(**context.obj)
-
-
-def _query(
-    context: typer.Context,
-    dataset: str,
-    columns: str | None,
-    cut: str | None,
-    version: int | None,
-    define: list[str] | None,
-    objects: list[str] | None,
-    fill: list[str] | None,
-    limit: int | None,
-) -> Query:
-    return _client(context).query(
-        dataset,
-        columns,
-        cut,
-        version=version,
-        define=_pairs(define, "=", "--define"),
-        objects=_pairs(objects, ":", "--objects"),
-        fill={name: _number(text) for name, text in _pairs(fill, "=", "--fill").items()},
-        limit=limit,
-    )
-
-
-def _pairs(texts: list[str] | None, sign: str, option: str) -> dict[str, str]:
-    """Return name and text of each "name = text".
-
-    Raises
-    ------
-    InvalidRequest
-        If the sign is not there, or a name comes twice.
-    """
-    pairs: dict[str, str] = {}
-    for text in texts or ():
-        name, found, value = (part.strip() for part in text.partition(sign))
-        if not (name and found and value):
-            raise InvalidRequest(f"{option} {text!r} is not of the form 'name {sign} …'")
-        if name in pairs:
-            raise InvalidRequest(f"{option} names {name!r} twice")
-        pairs[name] = value
-    return pairs
-
-
-def _number(text: str) -> bool | int | float:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise InvalidRequest(f"--fill gives {text!r}; a number, true or false is needed")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,12 @@ def function_of(text: str) -> Function | None:
         raise InvalidRequest(f"a definition is no function: {error}") from error
 
 
+def shown(text: str) -> str:
+    """Return a definition as people write it: an expression, or a function with its columns."""
+    function = function_of(text)
+    return text if function is None else f"{function.path}({', '.join(function.columns)})"
+
+
 def load(path: str, allowed: Sequence[str]) -> Callable[[Any], Any]:
     """Import a function.
 

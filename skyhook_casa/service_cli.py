@@ -66,6 +66,7 @@ def serve(
     settings = Settings.load(
         {
             **{name: context.obj[name] for name in ("store", "catalog")},
+            "functions": ",".join(context.obj["functions"]) or None,
             **{"listen": listen, "dask": dask, "workers": workers, "delivery": delivery},
             **{"metrics_listen": metrics, "log_format": log_format, "log_level": log_level},
         },

@@ -19,7 +19,7 @@ FORBIDDEN = {
     "skyhook_client": {"skyhook_server"},
     "skyhook_server": {"skyhook_client"},
 }
-HANDS_ON = {"__init__.py", "cli.py", "service_cli.py"}
+HANDS_ON = {"__init__.py", "cli.py", "column_cli.py", "query_cli.py", "service_cli.py"}
 """Modules of `skyhook_casa` that hand on to the client and the service: `connect`, and the command line."""
 DANGEROUS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 UNPICKLES = {FOLDERS["skyhook_client"] / "coffea/runner.py": {"cloudpickle"}}

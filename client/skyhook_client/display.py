@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from skyhook_casa.functions import shown
 from skyhook_casa.report import counted, human_bytes, table_html
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _summary(dataset: Dataset) -> Iterable[tuple[str, str]]:
         yield "note", dataset.note
     derived = dataset.definitions()
     if derived:
-        yield "derived", _names([f"{one.name} = {one.text}" for one in derived])
+        yield "derived", _names([f"{one.name} = {shown(one.text)}" for one in derived])
 
 
 def _sections(dataset: Dataset) -> Iterable[Section]:

@@ -13,7 +13,7 @@ from ..compile_query import Output
 from ..definitions import definition_digests, needed
 from ..errors import InvalidRequest
 from ..expression import mentioned_names
-from ..functions import OWN_LIST, PER_EVENT, Function, function_of
+from ..functions import OWN_LIST, PER_EVENT, Function, function_of, shown
 from ..query import Query
 from ..resolve import DatasetNames
 from ..schema import Column, ListInfo, offsets_column
@@ -148,7 +148,7 @@ class Derivation:
         used = needed(texts, named)
         self._sets = [one for name, one in done.items() if name in used]
         self._names.definitions = set(used)
-        self._titles = {name: _title(self.known[name]) for name in used}
+        self._titles = {name: shown(self.known[name]) for name in used}
         self.query = replace(self.query, define=(*((n, texts[n]) for n in used), *self.query.define))
         inline = {name for name, one in stored.items() if one.state == "inline"}
         left = [n for n in used if n in functions or (n in named and n not in done and n not in inline)]
@@ -172,11 +172,6 @@ class Derivation:
         """Make the column of a stored definition known; return the expression that reads it."""
         self._names.add(stored.column, stored.list)
         return stored.text
-
-
-def _title(text: str) -> str:
-    function = function_of(text)
-    return text if function is None else f"{function.path}({', '.join(function.columns)})"
 
 
 def mentioned_by(query: Query) -> set[str]:
