@@ -18,7 +18,6 @@ from skyhook_casa.cores import usable_cores
 from skyhook_casa.errors import InvalidRequest, MissingColumn, NotFound, SkyhookError
 from skyhook_casa.execution import check_execution
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.query import Query
 from skyhook_casa.stores import open_store
 from skyhook_casa.work import Work
 
@@ -104,12 +103,16 @@ class Engine:
 
     def prepare(self, start: pb.QueryStart) -> Prepared:
         """Return the plan of what is asked; it blocks. Raises as `plan` does."""
+        self._check(start)
+        if self._plans is None:
+            self._plans = Plans(self.catalog, self.settings.plan_cache)
+        return self._plans.planned(start.query, start.deliver == pb.QueryStart.COUNT)
+
+    def _check(self, start: pb.QueryStart) -> None:
+        """Refuse what contradicts itself or the store."""
         check_execution(start.execution or "auto", self.store, self.store_name)
         if (start.deliver == pb.QueryStart.HISTOGRAMS) != bool(start.histograms):
             raise InvalidRequest("histograms are described if, and only if, they are to be delivered")
-        if self._plans is None:
-            self._plans = Plans(self.catalog, self.settings.plan_cache)
-        return self._plans.prepare(Query.from_json(start.query), start.deliver == pb.QueryStart.COUNT)
 
     async def resolve(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan:
         """Return what a query would deliver; if it is asked `at_once`, also its answer if that is short.
@@ -119,8 +122,13 @@ class Engine:
         SkyhookError
             As `prepare` does.
         """
-        prepared, work = await asyncio.get_running_loop().run_in_executor(self.threads, self._short, start)
-        if work is None or not (prepared.is_short or prepared.answer_key(work) in self.cache):
+        compiled: tuple[Prepared, Work | None] | None = self._known(start)
+        if compiled is None:
+            compiled = await asyncio.get_running_loop().run_in_executor(self.threads, self._short, start)
+        prepared, work = compiled
+        if not start.at_once or work is None:
+            return prepared.message
+        if not prepared.is_short and prepared.answer_key(work) not in self.cache:
             return prepared.message
         try:
             async with self.running(query_id, client, start, (prepared, work)) as run:
@@ -139,6 +147,9 @@ class Engine:
 
     async def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
         """Return what is to be run, once the derived columns that it names are stored."""
+        known = self._known(start)
+        if known is not None:
+            return known
         loop = asyncio.get_running_loop()
         prepared, work = await loop.run_in_executor(self.threads, self._compiled, start, True)
         if work is None:
@@ -147,12 +158,25 @@ class Engine:
         assert work is not None
         return prepared, work
 
+    def _known(self, start: pb.QueryStart) -> tuple[Prepared, Work] | None:
+        """Return plan and work if they are at hand; it does not block."""
+        if self._plans is None:
+            return None
+        prepared = self._plans.known(start.query, start.deliver == pb.QueryStart.COUNT)
+        if prepared is None or not prepared.is_compiled or prepared.plan.pending:
+            return None
+        self._check(start)
+        return prepared, self._work(prepared, start)
+
+    def _work(self, prepared: Prepared, start: pb.QueryStart) -> Work:
+        return prepared.work(start.execution or "auto", start.rows, start.histograms)
+
     def _compiled(self, start: pb.QueryStart, stores: bool) -> tuple[Prepared, Work | None]:
         """Return plan and work; no work if it `stores` derived columns and there are some to be stored."""
         prepared = self.prepare(start)
         if stores and prepared.plan.pending:
             return prepared, None
-        return prepared, prepared.work(start.execution or "auto", start.rows, start.histograms)
+        return prepared, self._work(prepared, start)
 
     def _derive(self, prepared: Prepared) -> None:
         modules = self.settings.function_modules

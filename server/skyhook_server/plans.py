@@ -10,17 +10,23 @@ from functools import cached_property
 from typing import Any, Final
 
 from skyhook_casa import __version__
-from skyhook_casa.catalog import Catalog, Partition
+from skyhook_casa.catalog import Catalog, DatasetVersion, Partition
 from skyhook_casa.plan import Plan, plan
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import to_message
+from skyhook_casa.protocol.reports import tally_message
 from skyhook_casa.query import Query
+from skyhook_casa.tallying import whole_tally
 from skyhook_casa.work import Work
 
 DIRECT_BYTES: Final = 64 << 20
 """The first piece of a query goes without a task, if its object is no longer."""
 SHORT_EVENTS: Final = 10_000
 """Queries of which no more events are wanted are tried at once."""
+TALLY_BYTES_MAX: Final = 16 << 10
+"""Longest tally that comes with a plan."""
+TALLIES_MAX: Final = 64
+"""Versions whose tallies are kept."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Prepared:
 
     plan: Plan
     lock: threading.RLock
+    tally: pb.Tally | None = None
+    """Of all events that are asked, if it is known and short; else a client may ask for it."""
 
     @cached_property
     def parts(self) -> tuple[Partition, ...]:
@@ -52,6 +60,7 @@ class Prepared:
             partitions=len(self.parts),
             events=plan.events,
             object_bytes=self.object_bytes,
+            tally=self.tally,
         )
 
     @property
@@ -60,6 +69,11 @@ class Prepared:
         limit = self.plan.query.limit
         few = len(self.parts) < 2 or (limit is not None and limit <= SHORT_EVENTS)
         return few and all(part.object.bytes <= DIRECT_BYTES for part in self.parts[:1])
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `work` was asked for before, and returns at once."""
+        return "_work" in self.__dict__
 
     @cached_property
     def _work(self) -> Work:
@@ -96,7 +110,31 @@ class Plans:
         self._catalog = catalog
         self._most = most
         self._plans: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
+        self._tallies: OrderedDict[int, pb.Tally] = OrderedDict()
+        self._state: int | None = None
+        self._asked: dict[tuple[str, bool], Prepared] = {}
         self._lock = threading.Lock()
+
+    def known(self, text: str, counts: bool = False) -> Prepared | None:
+        """Return a plan that was asked for before, if the catalog is as it was; it does not block."""
+        with self._lock:
+            if self._state is None or self._state != self._catalog.state():
+                return None
+            return self._asked.get((text, counts))
+
+    def planned(self, text: str, counts: bool = False) -> Prepared:
+        """Return the plan of a query, given as JSON. Raises as `prepare` does."""
+        found = self.known(text, counts)
+        if found is not None:
+            return found
+        state = self._catalog.state()  # before looking: what is found may be newer, but not older
+        prepared = self.prepare(Query.from_json(text), counts)
+        with self._lock:
+            if state != self._state or len(self._asked) >= self._most:
+                self._state, self._asked = state, {}
+            if self._most:
+                self._asked[text, counts] = prepared
+        return prepared
 
     def prepare(self, query: Query, counts: bool = False) -> Prepared:
         """Return a plan: of the query, or if it `counts` of one that delivers nothing.
@@ -114,9 +152,25 @@ class Plans:
                 self._plans.move_to_end(key)
                 return self._plans[key]
         made = plan(self._catalog, query)
-        prepared = Prepared(made.only([]) if counts else made, threading.RLock())
+        tally = self._tally(version) if query.limit is None and query.partitions is None else None
+        prepared = Prepared(made.only([]) if counts else made, threading.RLock(), tally)
         with self._lock:
             prepared = self._plans.setdefault(key, prepared)
             while len(self._plans) > self._most:
                 self._plans.popitem(last=False)
         return prepared
+
+    def _tally(self, version: DatasetVersion) -> pb.Tally | None:
+        """Return the tally of a version, if it is known and short."""
+        with self._lock:
+            if version.id in self._tallies:
+                self._tallies.move_to_end(version.id)
+                return self._tallies[version.id]
+        found = tally_message(whole_tally(self._catalog, version))
+        if found.unknown or found.ByteSize() > TALLY_BYTES_MAX:
+            return None
+        with self._lock:
+            self._tallies[version.id] = found
+            while len(self._tallies) > TALLIES_MAX:
+                self._tallies.popitem(last=False)
+        return found

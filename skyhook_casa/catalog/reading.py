@@ -32,6 +32,10 @@ class Reading:
 
     _database: Database
 
+    def state(self) -> int | None:
+        """Return a number that every commit changes; None if looking for changes is as cheap."""
+        return self._database.state()
+
     def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
         """Return a version of `dataset`, the newest if no number is given.
 
@@ -166,6 +170,12 @@ class Reading:
         with self._database.read() as connection:
             rows = connection.execute(s.version_trees, {"version_id": version.id}).all()
         return [make_tree(row) for row in rows if tree is None or row[0] == tree]
+
+    def origin(self, version: DatasetVersion) -> str | None:
+        """Return where all events of `version` come from, as JSON, if that is another dataset."""
+        with self._database.read() as connection:
+            found = connection.execute(s.origin, {"version_id": version.id}).scalar()
+        return None if found is None else str(found)
 
     def layout_index(self, layout_id: int, physical_names: Iterable[str]) -> dict[str, int]:
         """Return where columns stand in the directory of objects with that layout.
