@@ -89,7 +89,7 @@ class Database:
                 connection.detach()
                 self._watching = connection
             try:
-                found: int = self._watching.driver_connection.execute("PRAGMA data_version").fetchone()[0]
+                found: int = self._watching.dbapi_connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error as error:
                 raise StoreError(f"catalog {self.url}: {error}") from error
             return found
