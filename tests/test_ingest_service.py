@@ -92,7 +92,7 @@ class Home:
     def new_catalog(self) -> Catalog:
         return Catalog(self.path / "store" / "catalog.sqlite")
 
-    def service(self, workers: Callable[[list[str]], Workers] | None = None, **options: Any) -> IngestJobs:
+    def service(self, workers: Callable[[int], Workers] | None = None, **options: Any) -> IngestJobs:
         jobs = IngestJobs(
             self, self.store, workers or (lambda _: ThisProcess(self.store)), **{"lease_s": LEASE_S} | options
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from skyhook_casa.protocol.delivery_pb2 import ServiceStatus
     from skyhook_casa.query import Query as QueryValue
     from skyhook_casa.report import Report
+    from skyhook_casa.saving.origin import Origin
+    from skyhook_casa.saving.report import SaveReport
     from skyhook_casa.schema import Column, ListInfo
     from skyhook_casa.stores import ObjectStore
     from skyhook_casa.tally import Tally
     from skyhook_casa.verify import Verification
 
     from .jobs import IngestJob
+
+
+SaveCallback = Callable[["SaveReport"], None]
+"""Is told what a save has done so far."""
 
 
 class Backend(ABC):
@@ -160,6 +166,14 @@ class Backend(ABC):
     @abstractmethod
     def drop_definition(self, dataset: str, name: str) -> None:
         """Forget a derived column, and what was stored of it."""
+
+    @abstractmethod
+    def save(self, question: Question, name: str, progress: SaveCallback, **options: Any) -> SaveReport:
+        """Keep the answer to a question of this backend as a dataset."""
+
+    @abstractmethod
+    def origin(self, version: DatasetVersion) -> Origin | None:
+        """Return the question whose answer a version is; None if it was ingested."""
 
     @abstractmethod
     def jobs(self) -> list[IngestJob]:

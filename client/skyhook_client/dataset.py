@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from skyhook_casa.catalog import DatasetVersion, Definition, FileInfo
     from skyhook_casa.lumimask import LumiMask
+    from skyhook_casa.saving.origin import Origin
     from skyhook_casa.schema import Column
     from skyhook_casa.tally import Tally
 
@@ -58,6 +59,11 @@ class Dataset:
     def note(self) -> str:
         """What was noted of this version, such as the columns that were added."""
         return self._version.note
+
+    @property
+    def origin(self) -> Origin | None:
+        """The question whose answer this version is, if it was saved; None if it was ingested."""
+        return self._client.backend.origin(self._version)
 
     @property
     def events(self) -> int:

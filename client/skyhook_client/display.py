@@ -12,6 +12,8 @@ from skyhook_casa.report import counted, human_bytes, table_html
 
 if TYPE_CHECKING:
     from skyhook_casa.compile_query import Output
+    from skyhook_casa.query import Query as QueryValue
+    from skyhook_casa.saving.origin import Origin
     from skyhook_casa.schema import Column
 
     from .client import Client
@@ -83,11 +85,16 @@ class Description:
 
 def query_lines(query: Query) -> list[tuple[str, str]]:
     """Return name and text of each line that says what a query asks."""
-    asked = query.value
-    lines = [
+    return [
         ("dataset", f"{query.dataset}, version {query.version}"),
         ("columns", _names([f"{output.name}: {output_type(output)}" for output in query.outputs])),
+        *value_lines(query.value),
     ]
+
+
+def value_lines(asked: QueryValue) -> list[tuple[str, str]]:
+    """Return name and text of each line that says what is asked of events, columns aside."""
+    lines = []
     if asked.cut is not None:
         lines.append(("cut", asked.cut))
     if asked.lumimask is not None:
@@ -144,9 +151,20 @@ def _summary(dataset: Dataset) -> Iterable[tuple[str, str]]:
     yield "files", _names([file.path for file in files], most=3)
     if dataset.note:
         yield "note", dataset.note
+    yield from _origin(dataset.origin)
     derived = dataset.definitions()
     if derived:
         yield "derived", _names([f"{one.name} = {shown(one.text)}" for one in derived])
+
+
+def _origin(origin: Origin | None) -> Iterable[tuple[str, str]]:
+    """Yield the question that a dataset answers."""
+    if origin is None:
+        return
+    yield "saved from", f"{origin.dataset}, version {origin.version} ({origin.events:,} events)"
+    yield from value_lines(origin.query)
+    if origin.definitions:
+        yield "with", _names([f"{name} = {text}" for name, text in origin.definitions])
 
 
 def _sections(dataset: Dataset) -> Iterable[Section]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skyhook_casa.errors import InvalidRequest, NotFound
 
-from .backend import Backend, Bins, Question, Run
+from .backend import Backend, Bins, Question, Run, SaveCallback
 from .jobs import IngestJob, JobControl
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from skyhook_casa.progress import Progress
     from skyhook_casa.query import Query as QueryValue
     from skyhook_casa.report import Report
+    from skyhook_casa.saving.origin import Origin
+    from skyhook_casa.saving.report import SaveReport
     from skyhook_casa.scan import Scan
     from skyhook_casa.schema import Column, ListInfo
     from skyhook_casa.stores import ObjectStore
@@ -204,6 +206,32 @@ class EmbeddedBackend(Backend, JobControl):
         """See `Backend.drop_definition`."""
         self.catalog.drop_definition(dataset, name)
 
+    def save(self, question: Question, name: str, progress: SaveCallback, **options: Any) -> SaveReport:
+        """See `Backend.save`."""
+        from skyhook_casa.ingest.job import choose_workers
+        from skyhook_casa.saving.request import SaveRequest
+        from skyhook_casa.saving.run import SaveRun
+
+        workers = options.pop("workers", None)
+        run = SaveRun(
+            self.catalog,
+            self.store,
+            SaveRequest(name, question.value, question.execution, **options),
+            threads=self.threads,
+            functions=self.functions,
+            changed=progress,
+        )
+        with choose_workers(workers, self.store, run.nbytes) as chosen:
+            run.make(chosen)
+        return run.commit()
+
+    def origin(self, version: DatasetVersion) -> Origin | None:
+        """See `Backend.origin`."""
+        from skyhook_casa.saving.origin import Origin
+
+        text = self.catalog.origin(version)
+        return None if text is None else Origin.from_json(text)
+
     def jobs(self) -> list[IngestJob]:
         """See `Backend.jobs`."""
         return [self._job(job) for job in self.catalog.jobs()] if self._has_catalog() else []
@@ -234,7 +262,7 @@ class EmbeddedBackend(Backend, JobControl):
     def _job(self, job: Job) -> IngestJob:
         described = json.loads(job.description) if job.description else {}
         files = described.get("files", [])
-        recorded = sum(part.events for part in self.catalog.job_partitions(job))
+        recorded = sum(part.entry_stop - part.entry_start for part in self.catalog.job_partitions(job))
         events = sum(entries for _, _, _, entries, _ in files)
         return IngestJob(
             str(job.id),

@@ -44,6 +44,8 @@ class IngestJob:
     """Why it failed."""
     failures: tuple[FileFailure, ...] = ()
     """Files that could not be ingested, each with what to do about it."""
+    events_kept: int | None = None
+    """Events of the answer so far, of a job that keeps one; None of an ingest."""
     control: JobControl | None = field(default=None, repr=False, compare=False)
 
     def cancel(self) -> IngestJob:

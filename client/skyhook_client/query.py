@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.progress import Progress
-from skyhook_casa.report import Report
+from skyhook_casa.report import Report, human_bytes
 
 if TYPE_CHECKING:
     import awkward as ak
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from skyhook_casa.explain import Explanation
     from skyhook_casa.histogram import Histogram
     from skyhook_casa.query import Query as QueryValue
+    from skyhook_casa.saving.report import SaveReport
 
     from .backend import Bins, Question, Run
     from .cutflow import Cutflow
@@ -287,6 +288,42 @@ class Query:
         if format not in ("ttree", "rntuple"):
             raise InvalidRequest(f"format is {format!r}; 'ttree' or 'rntuple' is needed")
         return self._write(path, format, False, part_events, part_bytes)
+
+    def save(self, name: str, **options: Any) -> SaveReport:
+        """Keep the answer as a dataset in the same store, and return what was done.
+
+        It is a dataset like any other: its columns are those of the answer, derived ones included, and it
+        knows the question, see `Dataset.origin`. Files, `Runs` and `LuminosityBlocks` are those of the
+        dataset that was asked, so that sums of generator weights and luminosity sections stay those of what
+        was processed: all of its files. With a `lumimask` only its sections are left of `LuminosityBlocks`;
+        with a `limit` there are no such trees, as nobody knows of which events they would tell.
+
+        A service runs it as a job. A call that was interrupted may be repeated: only what is missing is made.
+
+        Parameters
+        ----------
+        name : str
+            Of the dataset. If it was saved from the same dataset before, it gets a new version.
+        **options
+            `codec`, `partition_bytes` and `chunk_events` as `Client.ingest` has them; and `workers`, if this
+            process opened the store itself.
+
+        Raises
+        ------
+        AlreadyExists
+            If the name is that of another dataset.
+        InvalidRequest
+            If a column can have missing elements, or an option is out of its range.
+        StoreError
+            If the store is full; in all cases every dataset is as before.
+        """
+        with Progress(f"save {name}", self.question.version.events, "events", self._progress) as bar:
+
+            def changed(report: SaveReport) -> None:
+                bar.note = f"{report.events_kept:,} kept, {human_bytes(report.bytes)}"
+                bar.reach(report.events_done, report.events)
+
+            return self.question.backend.save(self.question, name, changed, **options)
 
     @contextmanager
     def exporting(

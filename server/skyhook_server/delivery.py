@@ -135,6 +135,11 @@ class Delivery(DeliveryServicer):
                 stop = start + PIECE_BYTES
                 yield pb.TreePiece(data=data[start:stop], last=stop >= len(data))
 
+    async def GetOrigin(self, request: pb.DatasetRequest, context: Any) -> pb.Origin:
+        """Give the question whose answer a version is."""
+        text = await self._look(context, lambda catalog: catalog.origin(_version(catalog, request)))
+        return pb.Origin(text=text or "")
+
     async def Drop(self, request: pb.DatasetRequest, context: Any) -> pb.Done:
         """Forget a dataset or a version."""
 

@@ -21,6 +21,8 @@ from skyhook_casa.object_format import CHUNK_EVENTS
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import EPOCH
 from skyhook_casa.protocol.delivery_pb2_grpc import IngestServicer as Servicer
+from skyhook_casa.query import Query
+from skyhook_casa.saving.request import SaveRequest
 
 from .callers import caller
 from .errors import abort_with
@@ -59,6 +61,12 @@ class IngestServicer(Servicer):
         """Queue a job."""
         job = await self._do(context, lambda: self._jobs.start(_request(request)))
         _log.info("ingest_asked", client=caller(context), job_id=job.job_id, dataset=job.dataset)
+        return job_message(job)
+
+    async def Save(self, request: pb.SaveRequest, context: Any) -> pb.IngestJob:
+        """Queue a job that keeps an answer."""
+        job = await self._do(context, lambda: self._jobs.save(_save_request(request)))
+        _log.info("save_asked", client=caller(context), job_id=job.job_id, dataset=job.dataset)
         return job_message(job)
 
     async def Get(self, request: pb.JobRequest, context: Any) -> pb.IngestJob:
@@ -143,6 +151,17 @@ def job_message(job: ServiceJob) -> pb.IngestJob:
 
 def _microseconds(when: datetime) -> int:
     return (when - EPOCH) // timedelta(microseconds=1)
+
+
+def _save_request(message: pb.SaveRequest) -> SaveRequest:
+    return SaveRequest(
+        message.name,
+        Query.from_json(message.query),
+        message.execution or "auto",
+        message.codec or "lz4",
+        message.partition_bytes if message.HasField("partition_bytes") else PARTITION_BYTES,
+        message.chunk_events if message.HasField("chunk_events") else CHUNK_EVENTS,
+    )
 
 
 def _request(message: pb.IngestRequest) -> IngestRequest:

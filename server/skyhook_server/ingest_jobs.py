@@ -10,16 +10,19 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from google.protobuf.json_format import MessageToJson
 
 from skyhook_casa.catalog import Catalog, ServiceJob
 from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError, StoreError
 from skyhook_casa.ingest import FileFailure, IngestRequest, IngestRun, Workers
+from skyhook_casa.ingest.job import bytes_of
 from skyhook_casa.protocol.errors import error_message
+from skyhook_casa.saving.request import SaveRequest
+from skyhook_casa.saving.run import SaveRun
 from skyhook_casa.stores import ObjectStore
 
 from .live_job import LiveJob
@@ -64,27 +67,31 @@ class IngestJobs:
     store : ObjectStore
         Where objects go.
     workers : callable
-        Returns workers for files.
+        Returns workers for so many bytes to read.
     running_max : int
         Most jobs that run at once; others wait.
     lease_s : float
         A job whose service said nothing for so long goes on in another.
+    functions : sequence of str
+        Modules and packages from which derived columns may import functions.
     """
 
     def __init__(
         self,
         home: HasCatalog,
         store: ObjectStore,
-        workers: Callable[[list[str]], Workers],
+        workers: Callable[[int], Workers],
         *,
         running_max: int = RUNNING_MAX,
         lease_s: float = LEASE_S,
+        functions: Sequence[str] = (),
     ) -> None:
         self._home = home
         self._store = store
         self._workers = workers
         self._running_max = running_max
         self._lease_s = lease_s
+        self._functions = functions
         self._owner = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._live: dict[str, LiveJob] = {}
@@ -131,10 +138,22 @@ class IngestJobs:
         ServiceBusy
             If too many wait.
         """
-        catalog = self._home.new_catalog()
-        job = catalog.add_service_job(secrets.token_hex(8), request.dataset, request.to_json())
-        self._wake.set()
-        return job
+        return self._queue(self._home.new_catalog(), request.dataset, request.to_json())
+
+    def save(self, request: SaveRequest) -> ServiceJob:
+        """Queue a job that keeps the answer to a query, and return it; else as `start`.
+
+        Raises
+        ------
+        SkyhookError
+            As `SaveRun`: if the query is wrong, its answer cannot be stored, or the name is taken.
+        ServiceBusy
+            If too many wait.
+        """
+        catalog = self._home.catalog
+        asked = self._save_run(catalog, request).version
+        pinned = replace(request, query=replace(request.query, version=asked.number))
+        return self._queue(catalog, pinned.name, pinned.to_json())
 
     def get(self, job_id: str) -> ServiceJob:
         """Return a job as it is now.
@@ -202,6 +221,11 @@ class IngestJobs:
             asked = IngestRequest.from_json(request)
             request = replace(asked, files=tuple(bad), replace=False).to_json()
         job = catalog.requeue_service_job(job, request)
+        self._wake.set()
+        return job
+
+    def _queue(self, catalog: Catalog, dataset: str, request: str) -> ServiceJob:
+        job = catalog.add_service_job(secrets.token_hex(8), dataset, request)
         self._wake.set()
         return job
 
@@ -278,7 +302,7 @@ class IngestJobs:
     def _run(self, catalog: Catalog, live: LiveJob) -> None:
         job_id = live.job.job_id
         try:
-            version = self._ingested(catalog, live)
+            version = self._done(catalog, live)
         except SkyhookError as error:
             state, told = live.ending or "failed", error
         except Exception as error:  # noqa: BLE001 - the service lives on, and the caller is told
@@ -293,20 +317,26 @@ class IngestJobs:
         error_json = _told(told) if state == "failed" else ""
         catalog.end_service_job(job_id, self._owner, state, error=error_json, **live.news(all_of_it=True))
 
-    def _ingested(self, catalog: Catalog, live: LiveJob) -> int:
-        run = IngestRun(
-            catalog,
-            self._store,
-            IngestRequest.from_json(live.job.request),
-            key=live.job.job_id,
-            changed=live.changed,
-            cancelled=live.is_ending,
-        )
-        with self._workers(run.find()) as workers:
+    def _done(self, catalog: Catalog, live: LiveJob) -> int:
+        """Do a job; return the number of the version that it made."""
+        text = live.job.request
+        about: dict[str, Any] = {"key": live.job.job_id, "cancelled": live.is_ending}
+        run: IngestRun | SaveRun
+        if SaveRequest.is_one(text):
+            run = self._save_run(catalog, SaveRequest.from_json(text), changed=live.saved, **about)
+            nbytes = run.nbytes
+        else:
+            request = IngestRequest.from_json(text)
+            run = IngestRun(catalog, self._store, request, changed=live.changed, **about)
+            nbytes = bytes_of(run.find())
+        with self._workers(nbytes) as workers:
             run.make(workers)
         # The commit also ends the job; what became of it is written before.
         catalog.keep_service_job(live.job.job_id, self._owner, self._lease_s, **live.news(all_of_it=True))
         return run.commit().version
+
+    def _save_run(self, catalog: Catalog, request: SaveRequest, **about: Any) -> SaveRun:
+        return SaveRun(catalog, self._store, request, functions=self._functions, **about)
 
 
 def _told(error: SkyhookError) -> str:

@@ -30,17 +30,19 @@ T = TypeVar("T")
 _log = get_logger(__name__)
 
 
-def workers_of(dask: str, store: ObjectStore, paths: list[str]) -> Workers:
-    """Return workers for the files of a job.
+def workers_of(dask: str, store: ObjectStore, nbytes: int) -> Workers:
+    """Return workers for a job.
 
     Parameters
     ----------
     dask : str
         Address of a Dask scheduler; or `local`: then processes of this machine work, not the threads
         of this process, which queries need.
+    nbytes : int
+        How much there is to read.
     """
     if dask == "local" or isinstance(store, MemoryStore):
-        return choose_workers(None, store, paths)
+        return choose_workers(None, store, nbytes)
     return DaskWorkers(store, dask)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from skyhook_casa.catalog import ServiceJob
 from skyhook_casa.ingest import FileFailure, IngestReport
+from skyhook_casa.saving.report import SaveReport
 
 SKIPPED_MAX: Final = 1000
 """Most skipped branches that are told of."""
@@ -67,6 +68,19 @@ class LiveJob:
         if len(skipped) < SKIPPED_MAX:
             every = ((path, *one) for path, some in report.skipped.items() for one in some)
             skipped = tuple(one for one, _ in zip(every, range(SKIPPED_MAX), strict=False))
+        self._note(counts, failures, skipped)
+
+    def saved(self, report: SaveReport) -> None:
+        """Note what became of a save; called by its own thread."""
+        counts = {name: one for name, one in asdict(report).items() if name not in ("dataset", "version")}
+        self._note({**counts, "seconds": time.monotonic() - self._began_s}, (), ())
+
+    def _note(
+        self,
+        counts: dict[str, Any],
+        failures: tuple[FileFailure, ...],
+        skipped: tuple[tuple[str, ...], ...],
+    ) -> None:
         with self._lock:
             self._progress, self._failures, self._skipped = counts, failures, skipped
             self._updated = datetime.now(UTC)

@@ -50,7 +50,13 @@ class Service:
         self.engine = Engine(settings, self.metrics)
         store = self.engine.store
         workers = partial(workers_of, settings.dask, store)
-        self.jobs = IngestJobs(self.engine, store, workers, running_max=settings.ingest_jobs_max)
+        self.jobs = IngestJobs(
+            self.engine,
+            store,
+            workers,
+            running_max=settings.ingest_jobs_max,
+            functions=settings.function_modules,
+        )
         for state in JOB_STATES:
             self.metrics.ingest_jobs.labels(state).set_function(partial(self.jobs.count, state))
         self._server: Any = None

@@ -170,6 +170,7 @@ set_tallies = (
     )
     .order_by(t.version_sets.c.position, t.version_sets.c.layer)
 )
+origin = select(t.version_origins.c.text).where(t.version_origins.c.version_id == bindparam("version_id"))
 set_layouts = (
     select(t.objects.c.layout_id, sa.func.count(), sa.func.sum(t.objects.c.bytes))
     .select_from(t.version_sets)

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Of the tables below. A catalog of a newer one is refused, an older one is upgraded."""
 
 metadata = MetaData()
@@ -251,9 +251,12 @@ object_sections = _relation(
     "object_sections", _key("object_id"), Column("ranges", LargeBinary, nullable=False)
 )
 
+version_origins = _relation("version_origins", _key("version_id"), Column("text", Text, nullable=False))
+
 ADDED: Final = {
     2: (service_jobs,),
     3: (version_sets, definitions, derived_sets, derived_objects),
     4: (object_weights, object_sections),
+    5: (version_origins,),
 }
 """Tables that came with each version after the first: what an older catalog lacks."""

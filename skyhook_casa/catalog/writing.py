@@ -63,6 +63,8 @@ class Writing(Reading):
         append: bool = False,
         expected: int | None = None,
         job: Job | None = None,
+        origin: str = "",
+        of: DatasetVersion | None = None,
     ) -> DatasetVersion:
         """Make the next version of `dataset`, durably; the dataset is made if it is not there.
 
@@ -90,11 +92,17 @@ class Writing(Reading):
             The number that the newest version must have (0: there must be none).
         job : Job, optional
             The ingest job that this finishes.
+        origin : str
+            Where all of its events come from, as JSON, if that is another dataset.
+        of : DatasetVersion, optional
+            A version that must still be there: files and trees are taken from it.
 
         Raises
         ------
         AlreadyExists
             If the newest version is not `expected`, or a file would be in the version twice.
+        NotFound
+            If the version `of` was dropped.
         InvalidRequest
             If the name is no dataset name, or the schema contradicts the newest version's.
         StoreError
@@ -104,11 +112,14 @@ class Writing(Reading):
         with self._database.write() as connection:
             commit = _Commit(self._database, connection, dataset)
             commit.check_expected(expected)
+            if of is not None:
+                commit.check_there(of)
             commit.begin(schema, append)
             commit.add_files([*files, *(one.file for one in partitions), *(one.file for one in trees)])
             commit.add_partitions(partitions)
             commit.add_sets(partitions)
             commit.add_trees(trees)
+            commit.add_origin(origin)
             version = commit.finish(note)
             if job is not None:
                 finish_job(connection, job, version.number)
@@ -236,6 +247,12 @@ class _Commit:
                 "another commit came first"
             )
 
+    def check_there(self, of: DatasetVersion) -> None:
+        """Refuse if a version was dropped: `gc` may have removed what is taken from it."""
+        there = self._connection.execute(select(t.versions.c.id).where(t.versions.c.id == of.id)).first()
+        if there is None:
+            raise NotFound(f"version {of.number} of dataset {of.dataset!r} was dropped meanwhile")
+
     def begin(self, schema: Schema, append: bool) -> None:
         """Make the version's row and copy the references of the version it goes on from."""
         self._base = self._newest if append else None
@@ -332,6 +349,11 @@ class _Commit:
             ],
         )
 
+    def add_origin(self, origin: str) -> None:
+        """Note where the events come from, if that is a dataset."""
+        if origin:
+            self._insert(t.version_origins, [{"text": origin}])
+
     def finish(self, note: str) -> DatasetVersion:
         """Write the sums and return the version."""
         events, partitions, nbytes = self._totals
@@ -372,4 +394,6 @@ def _delete_versions(connection: Connection, ids: list[int]) -> None:
     if rows:
         for table, of_version in _of_version.items():
             connection.execute(table.delete().where(of_version), rows)
+        mine = t.version_origins.c.version_id == bindparam("id")
+        connection.execute(t.version_origins.delete().where(mine), rows)
         connection.execute(t.versions.delete().where(t.versions.c.id == bindparam("id")), rows)

@@ -223,13 +223,18 @@ def store_meta_tree(store: ObjectStore, path: str, tree: str) -> tuple[str, int,
             fields.append(pa.field(branch.name, array.type, nullable=False, metadata=metadata))
             columns.append(array)
         skipped = tuple(one._replace(name=f"{tree}.{one.name}") for one in source.skipped)
+    return *put_table(store, pa.table(columns, schema=pa.schema(fields))), skipped
+
+
+def put_table(store: ObjectStore, table: pa.Table) -> tuple[str, int]:
+    """Put a small table into the store as an Arrow IPC file; return name and size of the object."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, pa.schema(fields)) as writer:
-        writer.write_table(pa.table(columns, schema=pa.schema(fields)))
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
     data = sink.getvalue()
     name = hashlib.sha256(data).hexdigest()
     store.put(name, data)
-    return name, data.size, skipped
+    return name, data.size
 
 
 def _arrow_array(dtype: str, values: Array | Jagged) -> pa.Array:

@@ -100,18 +100,21 @@ def ingest(
             progress(report.events_done, report.events)
 
     run = IngestRun(catalog, store, request, changed=changed)
-    with workers if isinstance(workers, Workers) else choose_workers(workers, store, run.find()) as chosen:
+    nbytes = bytes_of(run.find())
+    with workers if isinstance(workers, Workers) else choose_workers(workers, store, nbytes) as chosen:
         run.make(chosen)
     return run.commit()
 
 
-def choose_workers(count: int | None, store: ObjectStore, paths: list[str]) -> Workers:
+def choose_workers(count: int | None, store: ObjectStore, nbytes: int) -> Workers:
     """Return who shall work: nobody but this process for little data.
 
     Parameters
     ----------
     count : int, optional
         Processes; by default one for each core, or this one.
+    nbytes : int
+        How much there is to read.
 
     Raises
     ------
@@ -121,11 +124,10 @@ def choose_workers(count: int | None, store: ObjectStore, paths: list[str]) -> W
     if count is not None and count < 1:
         raise InvalidRequest(f"workers is {count}; at least 1 is needed")
     if count is None:
-        small = sum(_local_bytes(path) for path in paths) < POOL_BYTES_MIN
-        count = 1 if small else usable_cores()
+        count = 1 if nbytes < POOL_BYTES_MIN else usable_cores()
     return ThisProcess(store) if count == 1 or isinstance(store, MemoryStore) else Processes(store, count)
 
 
-def _local_bytes(path: str) -> int:
-    """Return the size of a file; of one elsewhere, that it is large."""
-    return POOL_BYTES_MIN if "://" in path else Path(path).stat().st_size
+def bytes_of(paths: list[str]) -> int:
+    """Return the size of files; one elsewhere counts as large."""
+    return sum(POOL_BYTES_MIN if "://" in path else Path(path).stat().st_size for path in paths)

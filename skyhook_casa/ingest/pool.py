@@ -139,7 +139,7 @@ class Workers(ABC):
                     else:
                         yield call, future.result()
                 if cancelled():
-                    raise QueryCancelled("the ingest was cancelled; a retry makes what is missing")
+                    raise QueryCancelled("the work was cancelled; a retry makes what is missing")
         finally:
             for future in running:
                 future.cancel()

@@ -47,13 +47,7 @@ class IngestRequest:
         check_name(self.dataset)
         if not self.files:
             raise IngestError("no file to ingest was given")
-        if not PARTITION_BYTES_MIN <= self.partition_bytes <= PARTITION_BYTES_MAX:
-            allowed = f"{PARTITION_BYTES_MIN} to {PARTITION_BYTES_MAX}"
-            raise InvalidRequest(f"partition_bytes is {self.partition_bytes}; {allowed} are allowed")
-        if not 1 <= self.chunk_events <= CHUNK_EVENTS_MAX:
-            raise InvalidRequest(f"chunk_events is {self.chunk_events}; 1 to {CHUNK_EVENTS_MAX} are allowed")
-        if self.codec not in CODECS:
-            raise InvalidRequest(f"codec {self.codec!r} is unknown: {', '.join(CODECS)}")
+        check_options(self.codec, self.partition_bytes, self.chunk_events)
 
     @property
     def encode_options(self) -> EncodeOptions:
@@ -81,3 +75,20 @@ class IngestRequest:
         if values["columns"] is not None:
             values["columns"] = tuple(values["columns"])
         return cls(**values)
+
+
+def check_options(codec: str, partition_bytes: int, chunk_events: int) -> None:
+    """Refuse options of objects that are out of their range.
+
+    Raises
+    ------
+    InvalidRequest
+        The message says what is allowed.
+    """
+    if not PARTITION_BYTES_MIN <= partition_bytes <= PARTITION_BYTES_MAX:
+        allowed = f"{PARTITION_BYTES_MIN} to {PARTITION_BYTES_MAX}"
+        raise InvalidRequest(f"partition_bytes is {partition_bytes}; {allowed} are allowed")
+    if not 1 <= chunk_events <= CHUNK_EVENTS_MAX:
+        raise InvalidRequest(f"chunk_events is {chunk_events}; 1 to {CHUNK_EVENTS_MAX} are allowed")
+    if codec not in CODECS:
+        raise InvalidRequest(f"codec {codec!r} is unknown: {', '.join(CODECS)}")

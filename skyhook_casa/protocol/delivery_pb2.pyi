@@ -187,6 +187,12 @@ class Tally(_message.Message):
     unknown: bool
     def __init__(self, weights: _Optional[str] = ..., sections: _Optional[bytes] = ..., unknown: _Optional[bool] = ...) -> None: ...
 
+class Origin(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
 class Done(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -720,6 +726,22 @@ class IngestRequest(_message.Message):
     skip_bad_files: bool
     def __init__(self, dataset: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., tree: _Optional[str] = ..., codec: _Optional[str] = ..., partition_bytes: _Optional[int] = ..., chunk_events: _Optional[int] = ..., replace: _Optional[bool] = ..., skip_bad_files: _Optional[bool] = ...) -> None: ...
 
+class SaveRequest(_message.Message):
+    __slots__ = ("name", "query", "execution", "codec", "partition_bytes", "chunk_events")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    query: str
+    execution: str
+    codec: str
+    partition_bytes: int
+    chunk_events: int
+    def __init__(self, name: _Optional[str] = ..., query: _Optional[str] = ..., execution: _Optional[str] = ..., codec: _Optional[str] = ..., partition_bytes: _Optional[int] = ..., chunk_events: _Optional[int] = ...) -> None: ...
+
 class JobRequest(_message.Message):
     __slots__ = ("job_id",)
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
@@ -755,7 +777,7 @@ class SkippedBranch(_message.Message):
     def __init__(self, path: _Optional[str] = ..., name: _Optional[str] = ..., typename: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class IngestJob(_message.Message):
-    __slots__ = ("job_id", "dataset", "state", "files", "events", "events_done", "partitions_made", "partitions_reused", "bytes", "source_bytes", "seconds", "version", "error", "failures", "skipped", "created", "updated")
+    __slots__ = ("job_id", "dataset", "state", "files", "events", "events_done", "partitions_made", "partitions_reused", "bytes", "source_bytes", "seconds", "version", "error", "failures", "skipped", "created", "updated", "events_kept")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -773,6 +795,7 @@ class IngestJob(_message.Message):
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     UPDATED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_KEPT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     dataset: str
     state: str
@@ -790,4 +813,5 @@ class IngestJob(_message.Message):
     skipped: _containers.RepeatedCompositeFieldContainer[SkippedBranch]
     created: int
     updated: int
-    def __init__(self, job_id: _Optional[str] = ..., dataset: _Optional[str] = ..., state: _Optional[str] = ..., files: _Optional[int] = ..., events: _Optional[int] = ..., events_done: _Optional[int] = ..., partitions_made: _Optional[int] = ..., partitions_reused: _Optional[int] = ..., bytes: _Optional[int] = ..., source_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., version: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., failures: _Optional[_Iterable[_Union[FileFailure, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[SkippedBranch, _Mapping]]] = ..., created: _Optional[int] = ..., updated: _Optional[int] = ...) -> None: ...
+    events_kept: int
+    def __init__(self, job_id: _Optional[str] = ..., dataset: _Optional[str] = ..., state: _Optional[str] = ..., files: _Optional[int] = ..., events: _Optional[int] = ..., events_done: _Optional[int] = ..., partitions_made: _Optional[int] = ..., partitions_reused: _Optional[int] = ..., bytes: _Optional[int] = ..., source_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., version: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., failures: _Optional[_Iterable[_Union[FileFailure, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[SkippedBranch, _Mapping]]] = ..., created: _Optional[int] = ..., updated: _Optional[int] = ..., events_kept: _Optional[int] = ...) -> None: ...

@@ -85,6 +85,11 @@ class DeliveryStub:
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TreeRequest.SerializeToString,
                 response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TreePiece.FromString,
                 _registered_method=True)
+        self.GetOrigin = channel.unary_unary(
+                '/skyhook_casa.v1.Delivery/GetOrigin',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Origin.FromString,
+                _registered_method=True)
         self.Drop = channel.unary_unary(
                 '/skyhook_casa.v1.Delivery/Drop',
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
@@ -206,6 +211,13 @@ class DeliveryServicer:
 
     def ReadTree(self, request, context):
         """The entries of the trees `Runs` or `LuminosityBlocks`, an Arrow IPC file for each ROOT file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrigin(self, request, context):
+        """The question whose answer a version is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,6 +347,11 @@ def add_DeliveryServicer_to_server(servicer, server):
                     servicer.ReadTree,
                     request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TreeRequest.FromString,
                     response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.TreePiece.SerializeToString,
+            ),
+            'GetOrigin': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrigin,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.Origin.SerializeToString,
             ),
             'Drop': grpc.unary_unary_rpc_method_handler(
                     servicer.Drop,
@@ -674,6 +691,33 @@ class Delivery:
             _registered_method=True)
 
     @staticmethod
+    def GetOrigin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skyhook_casa.v1.Delivery/GetOrigin',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.DatasetRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.Origin.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Drop(request,
             target,
             options=(),
@@ -972,7 +1016,7 @@ class Delivery:
 
 
 class IngestStub:
-    """Ingest jobs. They go on when the caller leaves, and when the service is started again.
+    """Jobs that make versions. They go on when the caller leaves, and when the service is started again.
     """
 
     def __init__(self, channel):
@@ -984,6 +1028,11 @@ class IngestStub:
         self.Start = channel.unary_unary(
                 '/skyhook_casa.v1.Ingest/Start',
                 request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.IngestRequest.SerializeToString,
+                response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.IngestJob.FromString,
+                _registered_method=True)
+        self.Save = channel.unary_unary(
+                '/skyhook_casa.v1.Ingest/Save',
+                request_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.SaveRequest.SerializeToString,
                 response_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.IngestJob.FromString,
                 _registered_method=True)
         self.Get = channel.unary_unary(
@@ -1014,11 +1063,18 @@ class IngestStub:
 
 
 class IngestServicer:
-    """Ingest jobs. They go on when the caller leaves, and when the service is started again.
+    """Jobs that make versions. They go on when the caller leaves, and when the service is started again.
     """
 
     def Start(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Save(self, request, context):
+        """Keeps the answer to a query as a dataset. Wrong queries and names that are taken are refused here.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -1063,6 +1119,11 @@ def add_IngestServicer_to_server(servicer, server):
                     request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.IngestRequest.FromString,
                     response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.IngestJob.SerializeToString,
             ),
+            'Save': grpc.unary_unary_rpc_method_handler(
+                    servicer.Save,
+                    request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.SaveRequest.FromString,
+                    response_serializer=skyhook__casa_dot_protocol_dot_delivery__pb2.IngestJob.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=skyhook__casa_dot_protocol_dot_delivery__pb2.JobRequest.FromString,
@@ -1097,7 +1158,7 @@ def add_IngestServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Ingest:
-    """Ingest jobs. They go on when the caller leaves, and when the service is started again.
+    """Jobs that make versions. They go on when the caller leaves, and when the service is started again.
     """
 
     @staticmethod
@@ -1116,6 +1177,33 @@ class Ingest:
             target,
             '/skyhook_casa.v1.Ingest/Start',
             skyhook__casa_dot_protocol_dot_delivery__pb2.IngestRequest.SerializeToString,
+            skyhook__casa_dot_protocol_dot_delivery__pb2.IngestJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Save(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skyhook_casa.v1.Ingest/Save',
+            skyhook__casa_dot_protocol_dot_delivery__pb2.SaveRequest.SerializeToString,
             skyhook__casa_dot_protocol_dot_delivery__pb2.IngestJob.FromString,
             options,
             channel_credentials,

@@ -15,11 +15,13 @@ from skyhook_casa.ingest import IngestReport, ProgressCallback
 from skyhook_casa.progress import Progress
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.query import Query as QueryValue
+from skyhook_casa.saving.origin import Origin
+from skyhook_casa.saving.report import SaveReport
 from skyhook_casa.schema import Column, ListInfo
 from skyhook_casa.tally import Tally
 from skyhook_casa.verify import Verification
 
-from ..backend import Backend, Question
+from ..backend import Backend, Question, SaveCallback
 from ..jobs import IngestJob
 from . import added
 from .address import Address
@@ -151,6 +153,15 @@ class RemoteBackend(Backend):
     ) -> IngestReport:
         """See `Backend.ingest`; the files are read where the service runs."""
         return self._ingests.run(dataset, files, columns, progress, **options)
+
+    def save(self, question: Question, name: str, progress: SaveCallback, **options: Any) -> SaveReport:
+        """See `Backend.save`; the service does it, as a job."""
+        return self._ingests.save(question, name, progress, **options)
+
+    def origin(self, version: DatasetVersion) -> Origin | None:
+        """See `Backend.origin`."""
+        text = self.channel.ask("Delivery.GetOrigin", _request(version)).text
+        return Origin.from_json(text) if text else None
 
     def add_columns(
         self,

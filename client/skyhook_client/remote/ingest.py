@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,9 @@ from skyhook_casa.ingest import IngestReport, ProgressCallback, SkippedBranch
 from skyhook_casa.ingest.report import FileFailure
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.errors import from_error_message
+from skyhook_casa.saving.report import SaveReport
 
+from ..backend import Question, SaveCallback
 from ..jobs import IngestJob, JobControl
 from .answers import received
 from .channel import Channel
@@ -60,12 +63,33 @@ class Ingests(JobControl):
             skip_bad_files=skip_bad_files,
         )
         job = self._channel.ask("Ingest.Start", request, again=False)
-        try:
-            job = self._followed(job, progress)
-        except KeyboardInterrupt as interrupt:
-            interrupt.add_note(self._cancelled(job.job_id))
-            raise
+        job = self._ended(job, lambda update: progress(update.events_done, update.events))
         return _report(job)
+
+    def save(
+        self,
+        question: Question,
+        name: str,
+        progress: SaveCallback,
+        *,
+        codec: str = "lz4",
+        partition_bytes: int | None = None,
+        chunk_events: int | None = None,
+        workers: int | None = None,
+    ) -> SaveReport:
+        """Run a job that keeps an answer to its end and return what was done; Ctrl-C cancels it."""
+        if workers is not None:
+            raise InvalidRequest(f"workers={workers}: the service uses those that it has; leave it out")
+        request = pb.SaveRequest(
+            name=name,
+            query=question.value.to_json(),
+            execution=question.execution,
+            codec=codec,
+            partition_bytes=partition_bytes,
+            chunk_events=chunk_events,
+        )
+        job = self._channel.ask("Ingest.Save", request, again=False)
+        return _saved(_checked(self._ended(job, lambda update: progress(_saved(update)))))
 
     def jobs(self) -> list[IngestJob]:
         """Return all jobs that the service knows, oldest first."""
@@ -82,13 +106,21 @@ class Ingests(JobControl):
     def _act(self, name: str, job_id: str) -> IngestJob:
         return self._value(self._channel.ask(name, pb.JobRequest(job_id=job_id), again=False))
 
-    def _followed(self, job: pb.IngestJob, progress: ProgressCallback) -> pb.IngestJob:
+    def _ended(self, job: pb.IngestJob, progress: Callable[[pb.IngestJob], None]) -> pb.IngestJob:
+        """Return the job once it has ended; an interrupt cancels it."""
+        try:
+            return self._followed(job, progress)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(self._cancelled(job.job_id))
+            raise
+
+    def _followed(self, job: pb.IngestJob, progress: Callable[[pb.IngestJob], None]) -> pb.IngestJob:
         """Return the job once it has ended, however often the service is lost meanwhile."""
         request = pb.JobRequest(job_id=job.job_id)
         while job.state not in ENDED:
             for update in self._channel.patience.keep(lambda: self._updates(request)):
                 job = update
-                progress(job.events_done, job.events)
+                progress(job)
         return job
 
     def _updates(self, request: pb.JobRequest) -> Iterator[pb.IngestJob]:
@@ -128,6 +160,7 @@ class Ingests(JobControl):
             updated=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=job.updated),
             error=str(from_error_message(job.error)) if job.HasField("error") else "",
             failures=tuple(received(one, FileFailure) for one in job.failures),
+            events_kept=job.events_kept if job.HasField("events_kept") else None,
             control=self,
         )
 
@@ -139,8 +172,8 @@ def named(files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> l
     return [text if "://" in text else str(Path(text).expanduser().absolute()) for text in texts]
 
 
-def _report(job: pb.IngestJob) -> IngestReport:
-    """Return what a job did.
+def _checked(job: pb.IngestJob) -> pb.IngestJob:
+    """Return a job that is done.
 
     Raises
     ------
@@ -156,6 +189,18 @@ def _report(job: pb.IngestJob) -> IngestReport:
             error.advice = failures[0].advice
         error.add_note(f"ingest job {job.job_id}")
         raise error
+    return job
+
+
+def _saved(job: pb.IngestJob) -> SaveReport:
+    """Return what a job that keeps an answer did so far."""
+    counts = {one.name: getattr(job, one.name) for one in fields(SaveReport)}
+    return SaveReport(**counts)
+
+
+def _report(job: pb.IngestJob) -> IngestReport:
+    """Return what an ingest did. Raises as `_checked`."""
+    failures = [received(one, FileFailure) for one in _checked(job).failures]
     skipped: dict[str, list[SkippedBranch]] = {}
     for one in job.skipped:
         skipped.setdefault(one.path, []).append(SkippedBranch(one.name, one.typename, one.reason))
