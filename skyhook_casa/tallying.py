@@ -67,11 +67,17 @@ def tally_of(
     return tallies.joined(tallies.between(found, skip, end))
 
 
-class _Tallies:
-    """The tallies of one version."""
+def whole_tally(catalog: Catalog, version: DatasetVersion) -> Tally:
+    """Return what the catalog knows of all events of a version. Raises as `tally_of` does."""
+    tallies = _Known(catalog, version)
+    return tallies.joined(tallies.of_partitions(0, version.partitions))
 
-    def __init__(self, catalog: Catalog, store: ObjectStore, version: DatasetVersion) -> None:
-        self._catalog, self._store, self._version = catalog, store, version
+
+class _Known:
+    """What the catalog knows of one version."""
+
+    def __init__(self, catalog: Catalog, version: DatasetVersion) -> None:
+        self._catalog, self._version = catalog, version
         self._has_weights, self._has_sections = countable(catalog.columns_named(version, TALLIED))
 
     def of_partitions(self, first: int, stop: int) -> list[PartitionTally]:
@@ -82,6 +88,24 @@ class _Tallies:
         if not self._has_sections:
             found = [one._replace(sections_in=None, sections=None) for one in found]
         return found
+
+    def joined(self, parts: Sequence[PartitionTally]) -> Tally:
+        """Return the tally of all the parts together."""
+        weights = [one.weights for one in parts if one.weights is not None]
+        sections = [one.sections for one in parts if one.sections is not None]
+        return joined(
+            weights if self._has_weights and len(weights) == len(parts) else None,
+            sections if self._has_sections and len(sections) == len(parts) else None,
+            any(map(_is_unknown, parts)),
+        )
+
+
+class _Tallies(_Known):
+    """The tallies of one version, also those that are read."""
+
+    def __init__(self, catalog: Catalog, store: ObjectStore, version: DatasetVersion) -> None:
+        super().__init__(catalog, version)
+        self._store = store
 
     def count(self, found: Sequence[PartitionTally]) -> Iterator[PartitionTally]:
         """Yield the tallies, those completed and remembered that are not known."""
@@ -110,16 +134,6 @@ class _Tallies:
                 parts.append(self._read(one, begin, end))
             first += one.events
         return parts
-
-    def joined(self, parts: Sequence[PartitionTally]) -> Tally:
-        """Return the tally of all the parts together."""
-        weights = [one.weights for one in parts if one.weights is not None]
-        sections = [one.sections for one in parts if one.sections is not None]
-        return joined(
-            weights if self._has_weights and len(weights) == len(parts) else None,
-            sections if self._has_sections and len(sections) == len(parts) else None,
-            any(map(_is_unknown, parts)),
-        )
 
     def _read(self, part: PartitionTally, begin: int = 0, end: int | None = None) -> PartitionTally:
         """Return the tally of a partition, or of its events from `begin` to `end`, that its columns give."""

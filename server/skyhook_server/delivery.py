@@ -17,6 +17,7 @@ from skyhook_casa.protocol import PROTOCOL_VERSION, QUERY_KEY
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import to_message
 from skyhook_casa.protocol.delivery_pb2_grpc import DeliveryServicer
+from skyhook_casa.protocol.reports import tally_message
 from skyhook_casa.tallying import tally_of
 from skyhook_casa.verify import verify
 
@@ -118,12 +119,8 @@ class Delivery(DeliveryServicer):
 
     async def GetTally(self, request: pb.TallyRequest, context: Any) -> pb.Tally:
         """Give the sum of weights and the luminosity sections of events."""
-        found = await self._look(context, lambda catalog: _tally(catalog, self._engine.store, request))
-        return pb.Tally(
-            weights=None if found.weights is None else str(found.weights),
-            sections=None if found.sections is None else found.sections.encode(),
-            unknown=found.unknown,
-        )
+        store = self._engine.store
+        return tally_message(await self._look(context, lambda catalog: _tally(catalog, store, request)))
 
     async def ReadTree(self, request: pb.TreeRequest, context: Any) -> AsyncIterator[pb.TreePiece]:
         """Give the trees that travel with the files, one after the other."""

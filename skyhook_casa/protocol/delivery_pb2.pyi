@@ -472,7 +472,7 @@ class Output(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., axis: _Optional[int] = ..., list: _Optional[str] = ..., collection: _Optional[bool] = ..., counts: _Optional[str] = ..., optional: _Optional[bool] = ..., title: _Optional[str] = ...) -> None: ...
 
 class QueryPlan(_message.Message):
-    __slots__ = ("query_id", "query", "version", "outputs", "terms", "partitions", "events", "object_bytes", "answer")
+    __slots__ = ("query_id", "query", "version", "outputs", "terms", "partitions", "events", "object_bytes", "answer", "tally")
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -482,6 +482,7 @@ class QueryPlan(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     OBJECT_BYTES_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    TALLY_FIELD_NUMBER: _ClassVar[int]
     query_id: str
     query: str
     version: DatasetVersion
@@ -491,7 +492,8 @@ class QueryPlan(_message.Message):
     events: int
     object_bytes: int
     answer: Answer
-    def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., object_bytes: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
+    tally: Tally
+    def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., object_bytes: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("splits", "end")

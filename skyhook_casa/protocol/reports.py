@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..report import Report
+from ..tally import Tally, joined
 from . import delivery_pb2 as pb
 
 _ALIKE = [field.name for field in pb.Report.DESCRIPTOR.fields if field.name not in ("cutflow", "seconds")]
@@ -23,4 +24,28 @@ def from_report_message(message: pb.Report) -> Report:
         **{name: getattr(message, name) for name in _ALIKE},
         cutflow=[(count.term, count.events) for count in message.cutflow],
         seconds=dict(message.seconds),
+    )
+
+
+def tally_message(tally: Tally) -> pb.Tally:
+    """Return the form of a tally that travels."""
+    return pb.Tally(
+        weights=None if tally.weights is None else str(tally.weights),
+        sections=None if tally.sections is None else tally.sections.encode(),
+        unknown=tally.unknown,
+    )
+
+
+def from_tally_message(message: pb.Tally) -> Tally:
+    """Return the tally that a message holds.
+
+    Raises
+    ------
+    InvalidRequest
+        If its sum or its sections are none.
+    """
+    return joined(
+        [message.weights] if message.HasField("weights") else None,
+        [message.sections] if message.HasField("sections") else None,
+        message.unknown,
     )

@@ -15,11 +15,11 @@ from skyhook_casa.errors import InvalidRequest, ProtocolError
 from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import from_message
-from skyhook_casa.protocol.reports import from_report_message
+from skyhook_casa.protocol.reports import from_report_message, from_tally_message
 from skyhook_casa.query import Query
 from skyhook_casa.report import Report
 from skyhook_casa.schema import DTYPES
-from skyhook_casa.tally import Tally, joined
+from skyhook_casa.tally import Tally
 
 from ..backend import Bins
 
@@ -106,11 +106,7 @@ def tally_of(message: pb.Tally) -> Tally:
         If its sum or its sections are none.
     """
     try:
-        return joined(
-            [message.weights] if message.HasField("weights") else None,
-            [message.sections] if message.HasField("sections") else None,
-            message.unknown,
-        )
+        return from_tally_message(message)
     except InvalidRequest as error:
         raise ProtocolError(f"the service sent a wrong tally: {error}") from error
 

@@ -13,10 +13,13 @@ from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.query import Query as QueryValue
 
 from ..backend import Question, Run
-from .answers import outputs_of, query_of, received, version_of
+from .answers import outputs_of, query_of, received, tally_of, version_of
 from .run import RemoteRun
 
 if TYPE_CHECKING:
+    from skyhook_casa.report import Report
+    from skyhook_casa.tally import Tally
+
     from .backend import RemoteBackend
 
 
@@ -63,6 +66,19 @@ class RemoteQuestion(Question):
     def run(self, progress: Progress, rows: bool = False, histograms: bytes = b"") -> Run:
         """See `Question.run`."""
         return RemoteRun(self, progress, rows, histograms)
+
+    def tell_tally_of(self, report: Report) -> None:
+        """See `Question.tell_tally_of`; that of all events comes with the plan, if it is short."""
+        plan, of_all = self._plan, pb.Tally()
+        of_all.CopyFrom(plan.tally)  # a part of the plan would keep all of it, with an answer that came with it
+        events_of_all = plan.events if plan.HasField("tally") else None
+
+        def tally(events: int) -> Tally:
+            if events == events_of_all:
+                return tally_of(of_all)
+            return self.backend.tally(self.version, self.value.partitions, events)
+
+        report.tallied_by(tally)
 
     def at_once(self, start: pb.QueryStart) -> pb.QueryPlan:
         """Return the plan of a run that begins, with its answer if that is short and soon there."""
