@@ -156,7 +156,7 @@ class Cluster:
         """
         if direct:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, self._run_here, split)
+            return await loop.run_in_executor(self._executor, self.run_here, split)
         arguments = (split.encode(), self._store.url)
         patience = AsyncRetrying(
             retry=retry_if_exception_type(ServiceBusy),
@@ -206,11 +206,13 @@ class Cluster:
         finally:
             del self._dropping[location]
 
-    # -- tasks ------------------------------------------------------------------------------
-    def _run_here(self, split: Split) -> Made:
+    def run_here(self, split: Split) -> Made:
+        """Run a split in this thread. Raises as `run_split` does."""
         query_id = split.query_id
         cancelled = self._cancelled.__contains__
         return self.place.run(split, self._store.url, lambda: cancelled(query_id))
+
+    # -- tasks ------------------------------------------------------------------------------
 
     async def _run_task(self, query_id: str, arguments: tuple[bytes, str]) -> Made:
         futures = [self._submit(query_id, arguments)]

@@ -15,7 +15,7 @@ from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog.place import catalog_address
 from skyhook_casa.column_sets.derived import ready
 from skyhook_casa.cores import usable_cores
-from skyhook_casa.errors import InvalidRequest, MissingColumn, NotFound, SkyhookError
+from skyhook_casa.errors import InvalidRequest, NotFound, ServiceBusy, SkyhookError
 from skyhook_casa.execution import check_execution
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.stores import open_store
@@ -26,12 +26,12 @@ from .dispatcher import Dispatcher
 from .flight import Relay
 from .logs import get_logger, without_secrets
 from .metrics import Metrics, count_of
+from .place import Made
 from .plans import Plans, Prepared
-from .query_run import QueryRun
+from .query_run import QueryRun, first_split
 from .result_cache import ResultCache
 from .settings import Settings
 from .shelf import Shelf
-from .short_answer import with_answer
 
 THREADS: Final = 8
 """Threads for calls that look things up."""
@@ -122,28 +122,44 @@ class Engine:
         SkyhookError
             As `prepare` does.
         """
-        compiled: tuple[Prepared, Work | None] | None = self._known(start)
-        if compiled is None:
-            compiled = await asyncio.get_running_loop().run_in_executor(self.threads, self._short, start)
-        prepared, work = compiled
+        began_s = time.monotonic()
+        work: Work | None
+        known, made = self._known(start), None
+        if known is not None and (not start.at_once or self.cache.has_short(known[0].answer_key(known[1]))):
+            prepared, work = known
+        else:
+            loop = asyncio.get_running_loop()
+            try:
+                admitted = self.dispatcher.admit(client)
+            except ServiceBusy:  # with a run, but not with a plan
+                return (await loop.run_in_executor(self.threads, self.prepare, start)).message
+            with admitted:
+                prepared, work, made = await loop.run_in_executor(self.threads, self._begun, query_id, start)
         if not start.at_once or work is None:
             return prepared.message
-        if not prepared.is_short and prepared.answer_key(work) not in self.cache:
+        if made is None and not self.cache.has_short(prepared.answer_key(work)):
             return prepared.message
+        run = QueryRun(self, query_id, client, prepared, work, start)
         try:
-            async with self.running(query_id, client, start, (prepared, work)) as run:
-                return await with_answer(run)
-        except SkyhookError:  # nobody asked for rows yet; who does is told
-            return prepared.message
+            plan = run.answer(made)
+        finally:
+            run.close()
+            self.cluster.forget(query_id)
+        if plan.HasField("answer"):
+            self._note("done", time.monotonic() - began_s)
+        return plan
 
-    def _short(self, start: pb.QueryStart) -> tuple[Prepared, Work | None]:
-        """Return plan and work; no work if it is not wanted now, or cannot be had."""
+    def _begun(self, query_id: str, start: pb.QueryStart) -> tuple[Prepared, Work | None, Made | None]:
+        """Return plan, work, and the first split: if it is wanted at once, and no answer is kept."""
         if not start.at_once:
-            return self.prepare(start), None
+            return self.prepare(start), None, None
         try:
-            return self._compiled(start, stores=True)
-        except MissingColumn:  # whoever runs the query is told
-            return self.prepare(start), None
+            prepared, work = self._compiled(start, stores=True)
+            if work is None or not prepared.is_short or self.cache.has_short(prepared.answer_key(work)):
+                return prepared, work, None
+            return prepared, work, self.cluster.run_here(first_split(query_id, prepared, work, start))
+        except SkyhookError:  # nobody asked for rows yet; who does is told
+            return self.prepare(start), None, None
 
     async def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
         """Return what is to be run, once the derived columns that it names are stored."""
@@ -187,13 +203,7 @@ class Engine:
         return secrets.token_hex(6)
 
     @asynccontextmanager
-    async def running(
-        self,
-        query_id: str,
-        client: str,
-        start: pb.QueryStart,
-        compiled: tuple[Prepared, Work] | None = None,
-    ) -> AsyncIterator[QueryRun]:
+    async def running(self, query_id: str, client: str, start: pb.QueryStart) -> AsyncIterator[QueryRun]:
         """Give a query that runs until the block is left. Raises as `Dispatcher.admit` and `prepare` do."""
         outcome, began_s = "failed", time.monotonic()
         try:
@@ -203,12 +213,12 @@ class Engine:
                 outcome = "refused"
                 raise
             with planning:
-                prepared, work = compiled or await self._compile(start)
+                prepared, work = await self._compile(start)
                 run = QueryRun(self, query_id, client, prepared, work, start)
                 self.dispatcher.add(run)
             try:
                 yield run
-                outcome = "done" if run.is_done else "begun"
+                outcome = "done"
             finally:
                 self.dispatcher.remove(run)
                 run.close()
@@ -220,7 +230,6 @@ class Engine:
             raise
         finally:
             self._note(outcome, time.monotonic() - began_s)
-            _log.info("query", outcome=outcome, seconds=round(time.monotonic() - began_s, 4))
 
     def status(self) -> pb.ServiceStatus:
         """Return what the service does just now."""
@@ -242,6 +251,7 @@ class Engine:
         )
 
     def _note(self, outcome: str, seconds: float) -> None:
+        _log.info("query", outcome=outcome, seconds=round(seconds, 4))
         if outcome == "refused":
             self.metrics.queries_refused.inc()
             return

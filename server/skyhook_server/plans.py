@@ -67,6 +67,8 @@ class Prepared:
     def is_short(self) -> bool:
         """Whether the answer is likely to be there about as soon as the plan."""
         limit = self.plan.query.limit
+        if not self.parts or limit == 0:
+            return False
         few = len(self.parts) < 2 or (limit is not None and limit <= SHORT_EVENTS)
         return few and all(part.object.bytes <= DIRECT_BYTES for part in self.parts[:1])
 

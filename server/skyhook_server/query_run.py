@@ -15,7 +15,7 @@ import numpy as np
 from skyhook_casa.errors import InvalidRequest, QueryCancelled, SkyhookError
 from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.held import Held
+from skyhook_casa.protocol.held import Held, Position
 from skyhook_casa.protocol.reports import report_message
 from skyhook_casa.report import Report
 from skyhook_casa.split import Split
@@ -30,6 +30,8 @@ from .result_cache import Kept, not_held
 if TYPE_CHECKING:
     from .engine import Engine
 
+AT_ONCE_S: Final = 0.02
+"""Where the first split of a short query stops: nobody asked for rows yet."""
 PROGRESS_S: Final = 0.2
 """How often a client is told how far its query is."""
 
@@ -180,6 +182,28 @@ class QueryRun:
         self._changed.set()
 
     # -- for the client -----------------------------------------------------------------------
+    def answer(self, first: Made | None) -> pb.QueryPlan:
+        """Return the plan, with the answer if all of it is there and short.
+
+        Parameters
+        ----------
+        first : Made or None
+            What came of `first_split`; None if the answer is kept.
+        """
+        if first is not None:
+            piece, _ = self._line.waiting()
+            if piece is None:
+                self._spare.append(first)
+            else:
+                self.begin(piece)
+                self._line.end(piece, first)
+        plan = self._plan_message()
+        splits = [event.split for event in self._announce()]
+        if self.is_done and not any(split.ticket for split in splits):
+            plan.answer.splits.extend(splits)
+            plan.answer.end.CopyFrom(self._finished())
+        return plan
+
     async def events(self) -> AsyncGenerator[pb.QueryEvent, None]:
         """Yield what the client is told: the plan, splits and progress, the end.
 
@@ -188,9 +212,7 @@ class QueryRun:
         SkyhookError
             If any part failed.
         """
-        plan = pb.QueryEvent(plan=self._prepared.message)
-        plan.plan.query_id = self.query_id
-        yield plan
+        yield pb.QueryEvent(plan=self._plan_message())
         told_s, told = time.monotonic(), 0
         while True:
             self._changed.clear()  # before looking, so that nothing that comes meanwhile is missed
@@ -208,9 +230,7 @@ class QueryRun:
                 # `asyncio.wait_for` of Python 3.11 may swallow that the client went away.
                 async with asyncio.timeout(PROGRESS_S):
                     await self._changed.wait()
-        if self._kept is not None:
-            self._cache.put(self._key, self._kept)
-        yield pb.QueryEvent(end=self._end())
+        yield pb.QueryEvent(end=self._finished())
 
     def acknowledge(self, number: int) -> list[Made]:
         """Note that the client holds the splits up to a number; return what can be freed.
@@ -365,7 +385,16 @@ class QueryRun:
             piece = Piece(kept.parts, kept.first, 0)
             self._line.add_ready(piece, replace(kept.made, ticket=ticket))
 
-    def _end(self) -> pb.QueryEnd:
+    def _plan_message(self) -> pb.QueryPlan:
+        message = pb.QueryPlan()
+        message.CopyFrom(self._prepared.message)
+        message.query_id = self.query_id
+        return message
+
+    def _finished(self) -> pb.QueryEnd:
+        """Keep the answer, all of which was announced, and return its end."""
+        if self._kept is not None:
+            self._cache.put(self._key, self._kept)
         report = self.report
         report.seconds["total"] = time.monotonic() - self.began_s
         report.bytes_skipped = max(0, self._prepared.object_bytes - report.bytes_read)
@@ -377,3 +406,18 @@ class QueryRun:
                 for sums, more in self._bins
             ],
         )
+
+
+def first_split(query_id: str, prepared: Prepared, work: Work, start: pb.QueryStart) -> Split:
+    """Return the split with which a query that is answered at once begins."""
+    part = prepared.parts[0]
+    limit = prepared.plan.query.limit
+    return Split(
+        query_id,
+        work,
+        (part,),
+        Position(part.index),
+        NO_LIMIT if limit is None else limit,
+        FIRST_BYTES if start.deliver == pb.QueryStart.BATCHES else NO_LIMIT,
+        AT_ONCE_S,
+    )

@@ -69,8 +69,11 @@ class ResultCache:
         """Bytes of the largest answer that is kept."""
         return self._bytes_max // SHARE_MAX
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._answers
+    def has_short(self, key: bytes) -> bool:
+        """Whether there is an answer that can travel with its plan. Any thread may ask."""
+        answer = self._answers.get(key, ())
+        nbytes = sum(one.made.nbytes for one in answer)
+        return bool(answer) and nbytes <= INLINE_BYTES and all(one.ready is None for one in answer)
 
     def get(self, key: bytes) -> Sequence[Kept] | None:
         """Return an answer, in dataset order; None if there is none."""

@@ -269,7 +269,7 @@ class DeliveryServicer:
 
     def Resolve(self, request, context):
         """What a query would deliver. Wrong queries are refused here, before anything runs. Asked `at_once`
-        the service adds what is there soon of a short answer, which saves calling `Query`.
+        the service may add the answer, if it is short and soon there: that saves calling `Query`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

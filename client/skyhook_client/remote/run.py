@@ -97,11 +97,7 @@ class RemoteRun(Run):
     def _take(self) -> tuple[pb.Split, list[Batch]] | None:
         if self._stream is None:
             self._stream = self._begin(pb.QueryStart.BATCHES)
-        taken = self._stream.take()
-        if taken is None and self._stream.end is None:  # what came with the plan was only a beginning
-            self._stream = self._begin(pb.QueryStart.BATCHES)
-            taken = self._stream.take()
-        return taken
+        return self._stream.take()
 
     def _whole(self, deliver: pb.QueryStart.Deliver) -> pb.QueryEnd:
         """Run a query of which only the end is wanted, and return it."""

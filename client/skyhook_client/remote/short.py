@@ -33,7 +33,7 @@ class ShortAnswer:
 
     @property
     def end(self) -> pb.QueryEnd | None:
-        """The end of the answer; None if it is only a beginning."""
+        """The end of the answer, once all splits were taken."""
         return self._order.end
 
     def take(self) -> tuple[pb.Split, list[Batch]] | None:
@@ -46,8 +46,9 @@ class ShortAnswer:
         """
         split = next(self._splits, None)
         if split is None:
-            if self._answer.HasField("end"):
-                self._order.finish(self._answer.end)
+            if not self._answer.HasField("end"):
+                raise ProtocolError("the service sent an answer without its end")
+            self._order.finish(self._answer.end)
             return None
         self._order.add(split)
         if split.ticket:
