@@ -29,6 +29,7 @@ from .metrics import Metrics, count_of
 from .place import Made
 from .plans import Plans, Prepared
 from .query_run import QueryRun, first_split
+from .remembered import RememberingCatalog
 from .result_cache import ResultCache
 from .settings import Settings
 from .shelf import Shelf
@@ -73,7 +74,9 @@ class Engine:
         """
         if self._catalog is None:
             try:
-                self._catalog = Catalog(catalog_address(self.store, self.settings.catalog), create=False)
+                self._catalog = RememberingCatalog(
+                    catalog_address(self.store, self.settings.catalog), create=False
+                )
             except NotFound as error:
                 raise NotFound(
                     f"there are no datasets in {self.store_name} yet; ingest one first ({error})"
@@ -83,7 +86,9 @@ class Engine:
     def new_catalog(self) -> Catalog:
         """Return the list of what the store holds; it is made if there is none."""
         if self._catalog is None:
-            self._catalog = Catalog(catalog_address(self.store, self.settings.catalog), create=True)
+            self._catalog = RememberingCatalog(
+                catalog_address(self.store, self.settings.catalog), create=True
+            )
         return self._catalog
 
     async def start(self) -> None:

@@ -1,0 +1,89 @@
+"""A catalog that looks up once what many queries ask for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import wraps
+from typing import Any, Final
+
+from skyhook_casa.catalog import Catalog
+
+REMEMBERED_MAX: Final = 100_000
+"""Rows that are remembered, of all look-ups together."""
+
+
+def _remembered(look: Callable[..., Any]) -> Any:
+    """Return a look-up that is made again only if the catalog has changed since."""
+
+    @wraps(look)
+    def remembering(self: RememberingCatalog, *arguments: Any) -> Any:
+        key = (look.__name__, *(_fixed(one) for one in arguments))
+        state = self.state()
+        found = self._recall(state, key)
+        if found is None:
+            found = look(self, *arguments)
+            self._remember(state, key, found)
+        return found
+
+    return remembering
+
+
+class RememberingCatalog(Catalog):
+    """A catalog for planning many queries: what it returns must not be changed.
+
+    It forgets everything when anybody commits, so it never tells what was. In PostgreSQL, where that
+    cannot be seen without a look-up, it remembers nothing.
+    """
+
+    def __init__(self, address: str | os.PathLike[str], create: bool = True) -> None:
+        super().__init__(address, create)
+        self._state: int | None = None
+        self._found: OrderedDict[Hashable, Any] = OrderedDict()
+        self._rows = 0
+        self._lock = threading.Lock()
+
+    version = _remembered(Catalog.version)
+    column = _remembered(Catalog.column)
+    columns_named = _remembered(Catalog.columns_named)
+    list_info = _remembered(Catalog.list_info)
+    partitions = _remembered(Catalog.partitions)
+    layout_index = _remembered(Catalog.layout_index)
+    definition_texts = _remembered(Catalog.definition_texts)
+    derived_state = _remembered(Catalog.derived_state)
+
+    def _recall(self, state: int | None, key: Hashable) -> Any:
+        with self._lock:
+            if state is None or state != self._state:
+                return None
+            found = self._found.get(key)
+            if found is not None:
+                self._found.move_to_end(key)
+            return found
+
+    def _remember(self, state: int | None, key: Hashable, found: Any) -> None:
+        if state is None or found is None or _rows(found) > REMEMBERED_MAX:
+            return
+        with self._lock:
+            if state != self._state:
+                self._state, self._rows = state, 0
+                self._found.clear()
+            if key in self._found:
+                return
+            self._found[key] = found
+            self._rows += _rows(found)
+            while self._rows > REMEMBERED_MAX:
+                self._rows -= _rows(self._found.popitem(last=False)[1])
+
+
+def _fixed(argument: Any) -> Hashable:
+    """Return what is equal for equal arguments."""
+    if isinstance(argument, set | frozenset):
+        return tuple(sorted(argument))
+    return tuple(argument) if isinstance(argument, list) else argument
+
+
+def _rows(found: Any) -> int:
+    return 1 + len(found) if isinstance(found, list | dict | tuple) else 1
