@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from waiting import wait_until
 
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog.tables import metadata
@@ -44,20 +44,25 @@ def postgres() -> Iterator[str]:
             pytest.skip(f"initdb failed: {made.stderr[-300:]}")
         command = [programs / "postgres", "-D", place / "data", "-k", place, "-c", "listen_addresses=", "-F"]
         with subprocess.Popen(command, user=user, cwd="/", stderr=subprocess.DEVNULL) as server:
-            yield _wait_for(f"postgresql+psycopg://skyhook@/postgres?host={place}")
-            server.send_signal(signal.SIGQUIT)
+            try:
+                yield _when_it_runs(f"postgresql+psycopg://skyhook@/postgres?host={place}")
+            finally:
+                server.send_signal(signal.SIGQUIT)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _wait_for(url: str) -> str:
+def _when_it_runs(url: str) -> str:
     engine = sa.create_engine(url)
-    for _ in range(100):
+
+    def answers() -> bool:
         try:
-            with engine.connect():
-                break
+            engine.connect().close()
         except sa.exc.OperationalError:
-            time.sleep(0.1)
+            return False
+        return True
+
+    wait_until(answers, "PostgreSQL answers")
     engine.dispose()
     return url
 

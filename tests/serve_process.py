@@ -15,6 +15,8 @@ from threading import Timer
 START_S = 120.0
 """A service that is not ready by then is ended; the test fails."""
 END_S = 60.0
+OWN_HOST = f"127.{1 + os.getpid() // 250 // 250 % 250}.{os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
+"""An address of this machine where nothing else listens, so that a port stays ours while nobody has it."""
 READY = re.compile(r"skyhook-casa serves (\S+) at grpc://(\S+?)(?: \(metrics (\S+)\))?\n")
 
 

@@ -9,28 +9,17 @@ import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from serve_process import ServeProcess
+from serve_process import OWN_HOST, ServeProcess
+from waiting import wait_until
 
-START_S = 90.0
-END_S = 30.0
-POLL_S = 0.02
+END_S = 90.0
 CHUNK_BYTES = 64 << 10
-LOOPBACK = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
-
-
-def wait_until(true: Callable[[], Any], what: str, within_s: float = START_S) -> Any:
-    """Return what `true` gives as soon as that is true; fail if it does not become so."""
-    end = time.monotonic() + within_s
-    while not (found := true()):
-        assert time.monotonic() < end, f"{what}: not within {within_s} s"
-        time.sleep(POLL_S)
-    return found
+LOOPBACK = ("--host", OWN_HOST, "--dashboard-address", f"{OWN_HOST}:0")
 
 
 def memory_bytes(pid: int) -> int:
@@ -302,12 +291,11 @@ def proxied(served: ServeProcess, flight_port: int) -> Iterator[tuple[str, Proxy
 
     The data plane is where the control plane is: at another address of this machine, on the same port.
     """
-    host = "127.0.0.2"
-    control = Proxy(("127.0.0.1", int(served.address.rpartition(":")[2])), (host, 0))
+    control = Proxy(("127.0.0.1", int(served.address.rpartition(":")[2])), (OWN_HOST, 0))
     try:
-        data = Proxy(("127.0.0.1", flight_port), (host, flight_port))
+        data = Proxy(("127.0.0.1", flight_port), (OWN_HOST, flight_port))
         try:
-            yield f"grpc://{host}:{control.port}", control, data
+            yield f"grpc://{OWN_HOST}:{control.port}", control, data
         finally:
             data.close()
     finally:

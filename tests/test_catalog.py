@@ -571,6 +571,7 @@ class TestManyWriters:
             assert sorted(pool.map(commit, range(2))) == ["committed", "refused"]
         assert committed.catalog.version("dy").number == 2
 
+    @pytest.mark.slow
     def test_two_processes_make_a_catalog_and_append_at_once(self, new_address: str) -> None:
         context = multiprocessing.get_context("spawn")
         with context.Pool(2) as pool:
@@ -584,8 +585,8 @@ class TestManyWriters:
         with catalog._database.write() as connection:
             connection.execute(sa.text("UPDATE versions SET note = 'changed'"))
             with ThreadPoolExecutor(1) as pool:
-                assert pool.submit(catalog.version, "dy").result(timeout=5).note == ""
-                assert len(pool.submit(catalog.partitions, committed.version).result(timeout=5)) == 3
+                assert pool.submit(catalog.version, "dy").result(timeout=60).note == ""
+                assert len(pool.submit(catalog.partitions, committed.version).result(timeout=60)) == 3
         assert catalog.version("dy").note == "changed"
 
     def test_an_error_in_mid_commit_changes_nothing(self, committed: Committed) -> None:
@@ -760,6 +761,7 @@ class TestOpening:
 
 
 class TestKill:
+    @pytest.mark.slow
     def test_a_kill_in_mid_commit_leaves_the_old_version_or_the_new(self, tmp_path: Path) -> None:
         path = tmp_path / "catalog.sqlite"
         Catalog(path).commit_version("dy", SCHEMA, [])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ingest_helpers import assert_equal, by_uproot, read_back, write_root
 from typing_extensions import Buffer
+from waiting import wait_until
 
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.errors import IngestError, NotFound, StoreError
@@ -62,6 +63,7 @@ def start(tmp_path: Path, path: Path, workers: int = 1) -> subprocess.Popen[str]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_a_killed_ingest_is_resumed_where_it_was(
     tmp_path: Path, path: Path, undisturbed: list[str], steps: int
@@ -126,10 +128,10 @@ def test_workers_end_when_their_ingest_is_killed(tmp_path: Path, path: Path) -> 
     process.kill()
     process.communicate()
 
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}/cmdline").exists() and cmdline(pid) for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and cmdline(pid) for pid in workers),
+        "the workers end",
+    )
 
 
 def children(parent: int) -> list[int]:

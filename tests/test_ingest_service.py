@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ import pytest
 from ingest_helpers import assert_equal, by_uproot, damage, read_back, write_root
 from serve_process import serving
 from service_fixture import service_client
-from service_processes import wait_until
+from waiting import LONG_S, wait_until
 
 import skyhook_casa
 from skyhook_casa.catalog import Catalog, ServiceJob
@@ -50,8 +51,15 @@ from skyhook_server.ingest_workers import DaskWorkers, workers_of
 
 T = TypeVar("T")
 SMALL: dict[str, Any] = {"partition_bytes": 65_536, "chunk_events": 250}
-LEASE_S = 2.0
-LONG_S = 120.0
+LEASE_S = 60.0
+"""Longer than a process stands still on a machine that is busy."""
+RENEWALS = 300
+"""So many looks at the jobs in a lease."""
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_jobs, "RENEWALS", RENEWALS)
 
 
 class Gate(ThisProcess):
@@ -67,13 +75,28 @@ class Gate(ThisProcess):
         self.allowed.release(min(calls, 100_000))
 
     def submit(self, call: Call[T]) -> Future[T]:
+        self.wait()
+        return super().submit(call)
+
+    def wait(self) -> None:
         self.asked += 1
         self.allowed.acquire()
-        return super().submit(call)
 
     def close(self) -> None:
         self.closed += 1
         super().close()
+
+
+class GatedDask(DaskWorkers):
+    """The same on Dask."""
+
+    def __init__(self, gate: Gate, address: str) -> None:
+        super().__init__(gate.store, address)
+        self._gate = gate
+
+    def submit(self, call: Call[T]) -> Future[T]:
+        self._gate.wait()
+        return super().submit(call)
 
 
 class Home:
@@ -108,6 +131,25 @@ class Home:
 
     def objects(self, dataset: str = "dy") -> list[str]:
         return [one.object.name for one in self.catalog.partitions(self.catalog.version(dataset))]
+
+    @contextmanager
+    def opening_the_gate(self, job_id: str) -> Iterator[None]:
+        """Let the workers go on as soon as the job is told to end, and not before."""
+        live = next(jobs._live[job_id] for jobs in self.services if jobs.is_here(job_id))
+
+        def allow_then() -> None:
+            wait_until(live.is_ending, "the job is told to end")
+            self.gate.allow()
+
+        opening = threading.Thread(target=allow_then)
+        opening.start()
+        yield
+        opening.join()
+
+    def let_leases_end(self) -> None:
+        """Make all leases be over."""
+        with self.catalog._database.write() as connection:
+            connection.exec_driver_sql("UPDATE service_jobs SET lease_until = 0")
 
     def close(self) -> None:
         self.gate.allow()
@@ -325,8 +367,8 @@ def test_jobs_go_on_in_the_next_service(home: Home) -> None:
     waiting = first.start(request(home.file("b.root")))
     home.gate.allow(3)
     wait_until(lambda: home.gate.asked == 4, "two partitions are made")
-    threading.Timer(0.2, home.gate.allow).start()
-    first.stop()
+    with home.opening_the_gate(running.job_id):
+        first.stop()
     assert home.catalog.service_job(running.job_id).state == "queued"
     made = len(home.catalog.job_partitions(home.catalog.jobs()[0]))
 
@@ -338,10 +380,12 @@ def test_jobs_go_on_in_the_next_service(home: Home) -> None:
 
 def test_a_job_of_a_service_that_was_killed_is_claimed_when_its_time_is_over(home: Home) -> None:
     job = home.new_catalog().add_service_job("a", "dy", request(home.file("a.root")).to_json())
-    home.catalog.claim_service_job("killed", LEASE_S)
+    home.catalog.claim_service_job("killed", 10 * LONG_S)
     jobs = home.service()
+    assert ended(jobs, jobs.start(request(home.file("b.root")))).state == "done"
+    assert (jobs.get("a").state, jobs.get("a").attempts) == ("running", 1)
 
-    assert jobs.get("a").state == "running"
+    home.let_leases_end()
 
     done = ended(jobs, job)
     assert (done.state, done.attempts) == ("done", 2)
@@ -419,10 +463,17 @@ class Server:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    def watch(self, job_id: str) -> Iterator[pb.IngestJob]:
+        """The job, whenever it has changed."""
+        return self._call("Watch", pb.JobRequest(job_id=job_id))
+
+    def _call(self, name: str, message: Any) -> Any:
+        return getattr(self.stub, name)(message, metadata=((PROTOCOL_KEY, "1"),), timeout=LONG_S)
+
     def ask(self, name: str, message: Any) -> Any:
         """The answer; raises what the service raised."""
         try:
-            found = getattr(self.stub, name)(message, metadata=((PROTOCOL_KEY, "1"),), timeout=LONG_S)
+            found = self._call(name, message)
             return found if name not in ("List", "Watch") else list(found)
         except grpc.RpcError as error:
             raise from_rpc_error(error, "here") from None
@@ -439,10 +490,10 @@ def test_a_watched_job_tells_of_its_progress_until_it_ends(home: Home, gated_ser
     path = home.file("a.root", 8000)
     job = gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=[str(path)], **SMALL))
     assert (job.dataset, job.state) == ("dy", "queued")
-    for number in range(20):
-        threading.Timer(0.3 * number, home.gate.allow, (1,)).start()
-
-    seen = gated_server.ask("Watch", pb.JobRequest(job_id=job.job_id))
+    seen = []
+    for one in gated_server.watch(job.job_id):
+        seen.append(one)
+        home.gate.allow(2)  # not all at once, and more than there are messages
 
     done = [one.events_done for one in seen]
     assert done == sorted(done)
@@ -512,9 +563,9 @@ def test_a_cancelled_job_can_be_run_again(home: Home, gated_server: Server) -> N
     job = gated_server.ask("Start", pb.IngestRequest(dataset="dy", files=files, **SMALL))
     home.gate.allow(2)
     wait_until(lambda: home.gate.asked == 3, "one partition is made")
-    threading.Timer(0.3, home.gate.allow).start()
-
-    assert gated_server.ask("Cancel", pb.JobRequest(job_id=job.job_id)).state == "cancelled"
+    with home.opening_the_gate(job.job_id):
+        assert gated_server.ask("Cancel", pb.JobRequest(job_id=job.job_id)).state in ("running", "cancelled")
+        assert gated_server.ask("Watch", pb.JobRequest(job_id=job.job_id))[-1].state == "cancelled"
 
     with pytest.raises(InvalidRequest, match="cannot be cancelled"):
         gated_server.ask("Cancel", pb.JobRequest(job_id=job.job_id))
@@ -529,9 +580,8 @@ def test_who_watches_hears_that_the_service_ends(home: Home, gated_server: Serve
     wait_until(lambda: home.gate.asked == 1, "it runs")
     watching = gated_server.stub.Watch(pb.JobRequest(job_id=job.job_id))
     assert next(watching).state == "running"
-    threading.Timer(0.5, home.gate.allow).start()
-
-    home.services[0].stop()
+    with home.opening_the_gate(job.job_id):
+        home.services[0].stop()
 
     with pytest.raises(grpc.RpcError) as raised:
         list(watching)
@@ -595,6 +645,36 @@ def cluster() -> Iterator[Any]:
         yield cluster
 
 
+@contextmanager
+def stopped(cluster: Any) -> Iterator[dict[str, int]]:
+    """Stop both workers, of which one may be killed; gives their process ids by their addresses."""
+
+    def running() -> dict[str, int] | None:
+        joined = set(cluster.scheduler.workers)
+        pids = {one.worker_address: one.pid for one in cluster.workers.values()}
+        return pids if len(joined) == 2 and joined == set(pids) else None
+
+    pids: dict[str, int] = wait_until(running, "both workers run")
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pids
+    finally:
+        for pid in pids.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def busy_worker(cluster: Any) -> str:
+    """The address of the worker that has a call to make, as soon as one has."""
+
+    def look() -> str | None:
+        return next((name for name, one in list(cluster.scheduler.workers.items()) if one.processing), None)
+
+    found: str = wait_until(look, "a worker has a call")
+    return found
+
+
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_nanoaod(tmp_path_factory.mktemp("nano") / "a.root", 6_000, cluster_events=500).path
@@ -602,14 +682,18 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_job_survives_the_death_of_dask_workers(home: Home, cluster: Any, nano: Path) -> None:
-    """Real processes, killed one after the other in mid-ingest."""
-    jobs = home.service(lambda paths: workers_of(cluster.scheduler_address, home.store, paths))
+    """Real processes, killed one after the other in mid-call."""
+    jobs = home.service(lambda _: GatedDask(home.gate, cluster.scheduler_address))
     options = {"partition_bytes": 131_072, "chunk_events": 100}
     job = jobs.start(request(nano, **options))
-    for seen in (1, 3):
-        wait_until(lambda seen=seen: progress_of(jobs.get(job.job_id)).partitions_made >= seen, "it works")
-        os.kill(next(iter(cluster.workers.values())).process.process.pid, signal.SIGKILL)
+    home.gate.allow(2)
+    for asked in (3, 4):
+        wait_until(lambda asked=asked: home.gate.asked == asked, "a partition is made")
+        with stopped(cluster) as pids:
+            home.gate.allow(1)
+            os.kill(pids[busy_worker(cluster)], signal.SIGKILL)
         assert jobs.get(job.job_id).state == "running"
+    home.gate.allow()
 
     done = ended(jobs, job)
 
@@ -633,7 +717,7 @@ def test_a_file_at_which_dask_workers_die_is_named(home: Home, cluster: Any) -> 
 
 
 @pytest.mark.slow
-def test_bad_files_and_a_cancel_on_dask(home: Home, cluster: Any, nano: Path) -> None:
+def test_bad_files_on_dask(home: Home, cluster: Any) -> None:
     jobs = home.service(lambda paths: workers_of(cluster.scheduler_address, home.store, paths))
     good, bad = home.file("b.root", 4000), damage(home.file("a.root", 4000))
 
@@ -642,26 +726,19 @@ def test_bad_files_and_a_cancel_on_dask(home: Home, cluster: Any, nano: Path) ->
     assert (skipped.state, skipped.version) == ("done", 1)
     (failure,) = progress_of(skipped).failures
     assert failure.path == str(bad)
-    job = jobs.start(request(nano, partition_bytes=131_072, chunk_events=100))
-    wait_until(lambda: progress_of(jobs.get(job.job_id)).partitions_made >= 1, "it works")
-    jobs.cancel(job.job_id)
-    assert ended(jobs, job).state == "cancelled"
 
 
 @pytest.mark.slow
 def test_a_job_can_be_cancelled_while_a_worker_hangs(home: Home, cluster: Any, nano: Path) -> None:
-    jobs = home.service(lambda paths: workers_of(cluster.scheduler_address, home.store, paths))
+    jobs = home.service(lambda _: GatedDask(home.gate, cluster.scheduler_address))
     job = jobs.start(request(nano, partition_bytes=131_072, chunk_events=100))
-    wait_until(lambda: progress_of(jobs.get(job.job_id)).partitions_made >= 1, "it works")
-    pids = [nanny.process.process.pid for nanny in cluster.workers.values()]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    home.gate.allow(2)
+    wait_until(lambda: home.gate.asked == 3, "a partition is made")
+    with stopped(cluster):
+        home.gate.allow()
+        busy_worker(cluster)
         jobs.cancel(job.job_id)
         assert ended(jobs, job).state == "cancelled"
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.slow
@@ -673,7 +750,7 @@ def test_a_cluster_that_is_not_there_fails_the_job(home: Home) -> None:
 @pytest.mark.slow
 def test_a_job_survives_the_death_of_its_service(home: Home, nano: Path) -> None:
     """kill -9 in mid-ingest; the same command again goes on, and a client sees one job."""
-    options = {"partition_bytes": 131_072, "chunk_events": 100}
+    options = {"partition_bytes": 65_536, "chunk_events": 100}
     log = home.path / "serve.log"
     with serving(str(home.path / "store"), log) as served:
         with grpc.insecure_channel(served.address) as channel:
@@ -687,6 +764,7 @@ def test_a_job_survives_the_death_of_its_service(home: Home, nano: Path) -> None
         served.wait()
     assert catalog.service_job(job_id).state == "running"
     recorded = len(catalog.job_partitions(catalog.jobs()[0]))
+    home.let_leases_end()
 
     with serving(str(home.path / "store"), log) as served:
         wait_until(lambda: catalog.service_job(job_id).state in ENDED, "it ends", LONG_S)

@@ -125,7 +125,7 @@ def test_a_lost_part_is_not_pushed_again_where_it_goes_on(
 
 
 def test_the_first_request_runs_alone_and_later_ones_together(client: Client, store: Losing) -> None:
-    first = threading.Event()
+    first, together = threading.Event(), threading.Event()
     ran_beside: list[int] = []
 
     def lost(number: int) -> bool:
@@ -135,7 +135,9 @@ def test_the_first_request_runs_alone_and_later_ones_together(client: Client, st
             first.set()
         else:
             assert first.is_set()
-            time.sleep(0.01)
+            if store.running > 1:
+                together.set()
+            assert together.wait(60)
         return False
 
     store.lost = lost

@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import flight
-from serve_process import END_S, ServeProcess, serving
+from serve_process import END_S, OWN_HOST, ServeProcess, serving
 
 from skyhook_casa import errors
 from skyhook_casa.batch import Batch
@@ -535,19 +535,21 @@ def test_the_client_of_the_page_is_told_what_is_wrong(served: ServeProcess, stra
     assert done.stderr.startswith("not-found: no dataset 'dyy'; did you mean 'dy'? (query ")
 
 
+@pytest.mark.slow
 def test_the_client_of_the_page_goes_on_after_the_service_was_killed(
     stranger: Path, embedded_client: Client, tmp_path: Path
 ) -> None:
     """It gets each event once, though it holds a part of the answer when the service ends."""
     pytest.importorskip("distributed")
     environment = SMALL_PIECES | {"SKYHOOK_SERVE_WINDOW_BYTES": "40kB"}
-    with serving(embedded_client.url, tmp_path / "log", environment=environment) as first:
+    store, log = embedded_client.url, tmp_path / "log"
+    with serving(store, log, listen=f"{OWN_HOST}:0", environment=environment) as first:
         command = [sys.executable, "-W", "error", "driver.py", first.address]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         driver = subprocess.Popen(command, cwd=stranger, text=True, **pipes)
         assert driver.stdout is not None
         assert driver.stdout.readline() == "some\n"
-    with serving(embedded_client.url, tmp_path / "log", listen=first.address, environment=environment):
+    with serving(store, log, listen=first.address, environment=environment):
         out, err = driver.communicate("\n" * 1000, timeout=END_S)
     assert driver.returncode == 0, err
     found = ast.literal_eval(out.splitlines()[-1])

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 from ingest_helpers import write_root
-from serve_process import ServeProcess, serving
+from serve_process import OWN_HOST, ServeProcess, serving
 from service_processes import (
     DaskProcesses,
     calling,
@@ -28,8 +28,8 @@ from service_processes import (
     memory_bytes,
     proxied,
     random_bytes_to,
-    wait_until,
 )
+from waiting import wait_until
 
 pytest.importorskip("distributed")
 
@@ -85,12 +85,12 @@ def dask_cluster(tmp_path: Path) -> Iterator[DaskProcesses]:
 
 @contextmanager
 def served_by(
-    embedded: Client, place: Path, *flags: str, **environment: str
+    embedded: Client, place: Path, *flags: str, listen: str = "127.0.0.1:0", **environment: str
 ) -> Iterator[tuple[ServeProcess, Client]]:
     """Give a service of the store, and a client of it."""
     variables = SMALL | {f"SKYHOOK_SERVE_{name.upper()}": value for name, value in environment.items()}
     with (
-        serving(embedded.url, place / "serve.log", *flags, environment=variables) as served,
+        serving(embedded.url, place / "serve.log", *flags, listen=listen, environment=variables) as served,
         skyhook_casa.connect(f"grpc://{served.address}") as client,
     ):
         yield served, client
@@ -234,7 +234,7 @@ def test_a_service_that_is_killed_and_started_again_goes_on_where_it_was(
     embedded: Client, expected: pa.Table, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        served, client = stack.enter_context(served_by(embedded, tmp_path))
+        served, client = stack.enter_context(served_by(embedded, tmp_path, listen=f"{OWN_HOST}:0"))
         batches, rest, query = begin(client)
 
         served.signal(signal.SIGKILL)
