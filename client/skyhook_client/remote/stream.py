@@ -21,8 +21,8 @@ from .order import Order
 
 AHEAD_BYTES: Final = 32 << 20
 """About how many bytes are fetched or being fetched that nobody has taken yet."""
-FETCHES: Final = 3
-"""Splits that are fetched at the same time."""
+FETCHES: Final = 2
+"""Splits that are fetched at the same time: more take turns at the processor and at the connection."""
 CLOSE_S: Final = 5.0
 """How long to wait for a stream to end by itself, and then for its threads."""
 
