@@ -1,4 +1,4 @@
-"""The commands that ask: ``query``, ``count`` and ``explain``. Their common options are written once."""
+"""The commands that ask: ``query``, ``save``, ``count`` and ``explain``; common options are written once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from . import connect
 from .errors import InvalidRequest
-from .report import counted
+from .report import counted, human_bytes
 
 if TYPE_CHECKING:
     from skyhook_client.query import Query
@@ -102,6 +102,7 @@ def asks(command: Callable[..., None]) -> Callable[..., None]:
 def add_to(app: typer.Typer) -> None:
     """Give the command line the commands of this module."""
     app.command()(query)
+    app.command()(save)
     app.command()(count)
     app.command()(explain)
 
@@ -114,7 +115,19 @@ def query(
         typer.Option(
             "--output",
             "-o",
-            help="File to write: .parquet, .arrow, .root or .csv; else some events are shown.",
+            help="File to write: .parquet, .feather, .arrow, .root or .csv; else some events are shown.",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="parquet, feather, arrow, ttree, rntuple or csv, if no ending says it."
+        ),
+    ] = None,
+    part_events: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="--output is a folder, of files with at most so many events; needs --format."
         ),
     ] = None,
     nested: Annotated[
@@ -128,8 +141,25 @@ def query(
     if output is None:
         found.to_awkward(nested).show(limit_rows=ROWS_SHOWN, stream=sys.stdout)
     else:
-        typer.echo(f"{counted(found.to_file(output, nested), 'event')} in {output}", err=True)
+        from skyhook_client.export import Parts, write
+
+        written = write(found, output, form, nested, Parts(part_events))
+        typer.echo(f"{counted(written, 'event')} in {output}", err=True)
     typer.echo(str(found.report), err=True)
+
+
+@asks
+def save(
+    asked: Asked,
+    name: Annotated[str, typer.Argument(help="Name of the dataset that is made.", show_default=False)],
+    codec: Annotated[str, typer.Option(help="lz4, zstd or none.")] = "lz4",
+) -> None:
+    """Keep the columns of the events that pass a cut as a dataset of its own."""
+    report = asked.query().save(name, codec=codec)
+    typer.echo(f"{name}: version {report.version}, {report.events_kept:,} of {report.events:,} events")
+    reused = f", {report.partitions_reused} of them there already" if report.partitions_reused else ""
+    partitions = counted(report.partitions_made + report.partitions_reused, "partition")
+    typer.echo(f"{partitions}{reused}, {human_bytes(report.bytes)}, {report.seconds:.2f} s")
 
 
 def count(

@@ -125,7 +125,9 @@ def job_line(job: IngestJob) -> str:
     total = f"{job.events:,}" if job.events else EVENTS_UNKNOWN
     made = f"  version {job.version}" if job.version is not None else ""
     when = f"{job.updated:%Y-%m-%d %H:%M:%S}"
-    line = f"{job.job_id}  {job.state:<9}  {when}  {job.dataset}  {job.events_done:,} of {total} events{made}"
+    kept = "" if job.events_kept is None else f", {job.events_kept:,} kept"
+    done = f"{job.events_done:,} of {total} events{kept}{made}"
+    line = f"{job.job_id}  {job.state:<9}  {when}  {job.dataset}  {done}"
     failures = [failure_line(one) for one in job.failures]
     # Of one bad file alone, its line says what the error says.
     return "\n".join([line, *([f"    {job.error}"] if job.error and len(failures) != 1 else []), *failures])

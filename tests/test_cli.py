@@ -211,3 +211,35 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
     assert "100 events of 1 file added" in done.stdout
     assert "left out: " in done.stderr and "b.root is cut short" in done.stderr
     assert "Copy the file again" in done.stderr
+
+
+def test_save_keeps_a_skim_that_describe_explains(store: str, request: pytest.FixtureRequest) -> None:
+    """Under its name it is a dataset like any other."""
+    name = f"skim of {request.node.name}"
+    asked = ["dy", name, "-c", "Muon,ht", "--cut", "nMuon >= 2", "-d", "ht = sum(Jet_pt)", "--codec", "zstd"]
+    kept = int(run(store, "count", "dy", "--cut", "nMuon >= 2").stdout)
+
+    lines = run(store, "save", *asked).stdout.splitlines()
+
+    assert lines[0] == f"{name}: version 1, {kept:,} of 1,500 events"
+    assert lines[1].startswith("1 partition")
+    assert int(run(store, "count", name).stdout) == kept
+    described = run(store, "describe", name).stdout
+    assert "saved from  dy, version 1 (1,500 events)" in described
+    assert "cut         nMuon >= 2" in described
+    assert f"{kept:,} kept" in run(store, "jobs").stdout or not store.startswith("grpc")
+    with pytest.raises(SkyhookError, match="'dy' is there and was not saved from a query"):
+        run(store, "save", "dy", "dy")
+    run(store, "drop", name, "--yes")
+
+
+def test_query_writes_a_folder_of_files(store: str, tmp_path: Path) -> None:
+    asked = ["query", "dy", "-c", "Muon_pt,MET_pt", "-o", tmp_path / "skim", "--part-events", "1000"]
+    run(store, *asked, "--format", "rntuple")
+    files = sorted((tmp_path / "skim").iterdir())
+    assert [file.name for file in files] == ["part-00000.root", "part-00001.root"]
+    assert [uproot.open(file)["Events"].num_entries for file in files] == [1000, 500]
+    with pytest.raises(SkyhookError, match="skim is there already"):
+        run(store, *asked, "--format", "parquet")
+    with pytest.raises(SkyhookError, match="format is 'hdf5'; one of parquet, feather, arrow"):
+        run(store, *asked, "--format", "hdf5")

@@ -164,7 +164,7 @@ def _origin(origin: Origin | None) -> Iterable[tuple[str, str]]:
     yield "saved from", f"{origin.dataset}, version {origin.version} ({origin.events:,} events)"
     yield from value_lines(origin.query)
     if origin.definitions:
-        yield "with", _names([f"{name} = {text}" for name, text in origin.definitions])
+        yield "with", _names([f"{name} = {shown(text)}" for name, text in origin.definitions])
 
 
 def _sections(dataset: Dataset) -> Iterable[Section]:

@@ -113,6 +113,7 @@ def add_columns(
         trees=catalog.trees(version),
         note=f"columns {', '.join(join.columns)} from {counted(len(files), 'file')}",
         expected=version.number,
+        origin=catalog.origin(version) or "",
     )
     nbytes = sum(part.sets[-1].bytes for part in parts if part.events)
     return AddedColumns(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.report import human_bytes
 
-from .formats import FORMATS, by_ending
+from .formats import FORMATS, by_ending, by_name
 from .parts import Parts, Target
 from .places import whole_file, whole_folder
 
@@ -45,14 +45,14 @@ def write(
     Raises
     ------
     InvalidRequest
-        If the ending is another, or the kind of file cannot hold the columns.
+        If the ending or the kind is another, or the kind of file cannot hold the columns.
     AlreadyExists
         If the folder is there.
     StoreError
         If it cannot be written.
     """
     path = Path(path)
-    writer = by_ending(path) if kind is None else FORMATS[kind]
+    writer = by_ending(path) if kind is None else by_name(kind)
     writer.check(query.outputs)
     if nested and not writer.nests:
         raise InvalidRequest(f"nested=True is for Parquet, Feather and Arrow; {writer.ending} files are flat")

@@ -21,6 +21,19 @@ FORMATS: Final[dict[str, type[Writer]]] = {
 """Kinds of files by their name."""
 
 
+def by_name(name: str) -> type[Writer]:
+    """Return the kind of file of this name.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is none.
+    """
+    if name not in FORMATS:
+        raise InvalidRequest(f"format is {name!r}; one of {', '.join(FORMATS)} is needed")
+    return FORMATS[name]
+
+
 def by_ending(path: Path) -> type[Writer]:
     """Return the kind of file that the ending of a path names: of .root files the tree.
 
