@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from .errors import InvalidRequest
@@ -110,17 +110,22 @@ class Query:
 
     def to_json(self) -> str:
         """Return the versioned JSON form."""
-        body = asdict(self)
-        if self.partitions is None:
-            del body["partitions"]
-        if self.lumimask is None:
-            del body["lumimask"]
-        else:
+        body = {
+            "query": QUERY_VERSION,
+            "dataset": self.dataset,
+            "columns": self.columns,
+            "cut": self.cut,
+            "version": self.version,
+            "define": dict(self.define),
+            "objects": dict(self.objects),
+            "fill": {name: fill_to_json(value) for name, value in self.fill},
+            "limit": self.limit,
+        }
+        if self.partitions is not None:
+            body["partitions"] = self.partitions
+        if self.lumimask is not None:
             body["lumimask"] = self.lumimask.to_dict()
-        for name in ("define", "objects", "fill"):
-            body[name] = dict(body[name])
-        body["fill"] = {name: fill_to_json(value) for name, value in body["fill"].items()}
-        return json.dumps({"query": QUERY_VERSION, **body}, allow_nan=False)
+        return json.dumps(body, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Query:

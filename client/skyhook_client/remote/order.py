@@ -13,14 +13,14 @@ class Order:
 
     Parameters
     ----------
-    start : QueryStart
-        What was asked.
+    delivers : bool
+        Whether events were asked for.
     """
 
-    def __init__(self, start: pb.QueryStart) -> None:
+    def __init__(self, delivers: bool) -> None:
         self.end: pb.QueryEnd | None = None
         """What came last, once it is there."""
-        self._delivers = start.deliver == pb.QueryStart.BATCHES
+        self._delivers = delivers
         self._splits = 0
         self._events = 0
 

@@ -42,7 +42,9 @@ class RemoteQuestion(Question):
         self, backend: RemoteBackend, value: QueryValue, execution: str, at_once: bool = False
     ) -> None:
         start = pb.QueryStart(query=value.to_json(), execution=execution, at_once=at_once)
-        plan = self._plan = backend.resolve(start)
+        plan = backend.resolve(start)
+        self.plan = plan
+        """What the service said."""
         self.backend: RemoteBackend = backend
         self.value = query_of(plan)
         self.version = version_of(plan)
@@ -69,7 +71,7 @@ class RemoteQuestion(Question):
 
     def tell_tally_of(self, report: Report) -> None:
         """See `Question.tell_tally_of`; that of all events comes with the plan, if it is short."""
-        plan, of_all = self._plan, pb.Tally()
+        plan, of_all = self.plan, pb.Tally()
         of_all.CopyFrom(
             plan.tally
         )  # a part of the plan would keep all of it, with an answer that came with it
@@ -81,14 +83,6 @@ class RemoteQuestion(Question):
             return self.backend.tally(self.version, self.value.partitions, events)
 
         report.tallied_by(tally)
-
-    def at_once(self, start: pb.QueryStart) -> pb.QueryPlan:
-        """Return the plan of a run that begins, with its answer if that is short and soon there."""
-        if start.deliver == pb.QueryStart.BATCHES and not start.rows:
-            return self._plan
-        asked = pb.QueryStart(at_once=True)
-        asked.MergeFrom(start)
-        return self.backend.resolve(asked)
 
     def explain(self) -> Explanation:
         """See `Question.explain`."""

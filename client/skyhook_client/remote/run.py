@@ -18,6 +18,7 @@ from skyhook_casa.tally import Tally
 
 from ..backend import Bins, Run
 from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
+from .gather import Gathered
 from .short import ShortAnswer
 from .stream import SplitStream
 
@@ -51,7 +52,11 @@ class RemoteRun(Run):
     def collect(self) -> Batch:
         """See `Run.collect`."""
         with self._running():
-            return self._joined([batch for batches in self._splits() for batch in batches])
+            gathered = Gathered(self._question.outputs, self._rows)
+            for batches in self._splits():
+                for batch in batches:
+                    gathered.add(batch)
+            return gathered.whole()
 
     def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
         """See `Run.stream`; the events of the first split are given as soon as they are there."""
@@ -115,7 +120,26 @@ class RemoteRun(Run):
         return self._stream.end
 
     def _begin(self, deliver: pb.QueryStart.Deliver) -> SplitStream | ShortAnswer:
-        start = pb.QueryStart(
+        question, backend = self._question, self._question.backend
+        delivers = deliver == pb.QueryStart.BATCHES
+        if not self._has_begun:
+            self._has_begun = True
+            plain = delivers and not self._rows
+            plan = question.plan if plain else backend.resolve(self._start(deliver, at_once=True))
+            if plan.HasField("answer"):
+                self._planned(plan)
+                return ShortAnswer(plan.answer, question.outputs, delivers, self._rows)
+        return SplitStream(
+            backend.channel,
+            backend.fetcher,
+            self._start(deliver),
+            question.outputs,
+            self._planned,
+            self._advanced,
+        )
+
+    def _start(self, deliver: pb.QueryStart.Deliver, at_once: bool = False) -> pb.QueryStart:
+        return pb.QueryStart(
             query=self._question.value.to_json(),
             execution=self._question.execution,
             deliver=deliver,
@@ -123,16 +147,7 @@ class RemoteRun(Run):
             histograms=self._histograms if deliver == pb.QueryStart.HISTOGRAMS else b"",
             unordered=self._unordered,
             held=self._held.to_message(),
-        )
-        question, backend = self._question, self._question.backend
-        if not self._has_begun:
-            self._has_begun = True
-            plan = question.at_once(start)
-            if plan.HasField("answer"):
-                self._planned(plan)
-                return ShortAnswer(start, plan.answer, question.outputs)
-        return SplitStream(
-            backend.channel, backend.fetcher, start, question.outputs, self._planned, self._advanced
+            at_once=at_once,
         )
 
     def _retrying(self, attempt: Callable[[], T]) -> T:
@@ -176,6 +191,14 @@ class RemoteRun(Run):
         """Refuse a plan that is not that of the question."""
         question = self._question
         self.report.query_id = plan.query_id
+        if plan is not question.plan:
+            self._check_same(plan)
+        self.report.partitions_planned = plan.partitions
+        self.report.cutflow = self.report.cutflow or [(term, 0) for term in plan.terms]
+        self._object_bytes = plan.object_bytes
+
+    def _check_same(self, plan: pb.QueryPlan) -> None:
+        question = self._question
         # To count events nothing is delivered.
         outputs = outputs_of(plan) if plan.outputs else question.outputs
         if version_of(plan) != question.version or outputs != question.outputs:
@@ -183,9 +206,6 @@ class RemoteRun(Run):
                 f"the service plans another answer than it announced for {question.version.dataset!r}; "
                 "it may have been replaced: make the query again"
             )
-        self.report.partitions_planned = plan.partitions
-        self.report.cutflow = self.report.cutflow or [(term, 0) for term in plan.terms]
-        self._object_bytes = plan.object_bytes
 
     def _advanced(self, done: int, total: int) -> None:
         seconds = max(1e-3, time.monotonic() - self._began_s)

@@ -16,20 +16,20 @@ class ShortAnswer:
 
     Parameters
     ----------
-    start : QueryStart
-        What was asked.
     answer : Answer
         What came.
     outputs : tuple of Output
         The columns that the service said it would deliver.
+    delivers, rows : bool
+        Whether events were asked for, and their numbers.
     """
 
-    def __init__(self, start: pb.QueryStart, answer: pb.Answer, outputs: tuple[Output, ...]) -> None:
-        self._order = Order(start)
+    def __init__(self, answer: pb.Answer, outputs: tuple[Output, ...], delivers: bool, rows: bool) -> None:
+        self._order = Order(delivers)
         self._answer = answer
         self._splits = iter(answer.splits)
         self._outputs = outputs
-        self._rows = start.rows
+        self._rows = rows
 
     @property
     def end(self) -> pb.QueryEnd | None:

@@ -73,7 +73,7 @@ class SplitStream:
         self._fetcher = fetcher
         self._outputs = outputs
         self._rows = start.rows
-        self._order = Order(start)
+        self._order = Order(start.deliver == pb.QueryStart.BATCHES)
         self._planned = planned
         self._advanced = advanced
         self._has_plan = False
