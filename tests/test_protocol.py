@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -54,6 +55,7 @@ from skyhook_casa.report import Report
 from skyhook_casa.schema import DTYPES, Column, ListInfo
 from skyhook_casa.verify import BadObject, Verification
 from skyhook_client import Client
+from skyhook_client.remote.gather import Gathered
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -394,6 +396,27 @@ def test_pieces_of_a_batch_come_back_bit_by_bit(batch: Batch, data: st.DataObjec
     assert same(form.from_wire(form.to_wire(piece)), piece)
     after = form.to_wire(batch).slice(start, stop - start)
     assert same(form.from_wire(after), piece)
+
+
+@settings(deadline=None)
+@given(made_batches(), st.data())
+def test_batches_that_are_gathered_are_one(batch: Batch, data: st.DataObject) -> None:
+    """Some of them may have no events, or know of no missing values."""
+    ends = sorted(data.draw(st.lists(st.integers(0, batch.events), max_size=5)))
+    gathered = Gathered(batch.outputs, batch.rows is not None)
+    for start, stop in pairwise([0, *ends, batch.events]):
+        piece = batch.slice(start, stop)
+        known = [None if valid is None or valid.all() else valid for valid in piece.valid]
+        gathered.add(dataclasses.replace(piece, valid=known))
+
+    found = gathered.whole()
+
+    assert found.events == batch.events
+    assert same(found, batch)
+
+
+def test_nothing_gathered_is_a_batch_without_events() -> None:
+    assert same(Gathered(JETS, True).whole(), Batch.empty(JETS, True))
 
 
 @settings(deadline=None)

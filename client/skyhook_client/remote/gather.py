@@ -1,0 +1,115 @@
+"""An answer in one piece, of batches that come one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skyhook_casa.batch import Array, Batch
+from skyhook_casa.compile_query import Output
+
+
+class Gathered:
+    """Takes over the events of batches as they come, so that what they came in can be used again.
+
+    Parameters
+    ----------
+    outputs : tuple of Output
+        The columns of the batches.
+    rows : bool
+        Whether they tell the numbers of the events.
+    """
+
+    def __init__(self, outputs: tuple[Output, ...], rows: bool) -> None:
+        self._outputs = outputs
+        self._only: Batch | None = None
+        """The first batch, until there is another one."""
+        self._batches = 0
+        self._events = 0
+        self._values = [Growing(np.dtype(output.dtype)) for output in outputs]
+        self._valid: list[Growing | None] = [None] * len(outputs)
+        self._axes = {output.axis: number for number, output in enumerate(outputs) if output.axis is not None}
+        self._offsets = {axis: Growing(np.dtype(np.int64)) for axis in self._axes}
+        self._rows = Growing(np.dtype(np.int64)) if rows else None
+
+    def add(self, batch: Batch) -> None:
+        """Add the events of a batch behind those before it."""
+        self._batches += 1
+        if self._batches == 1:
+            self._only = batch
+            return
+        if self._only is not None:
+            first, self._only = self._only, None
+            for offsets in self._offsets.values():
+                offsets.append(np.zeros(1, np.int64))
+            self._append(first)
+        self._append(batch)
+
+    def whole(self) -> Batch:
+        """Return all events."""
+        if self._only is not None:
+            return self._only
+        if not self._batches:
+            return Batch.empty(self._outputs, self._rows is not None)
+        offsets = {axis: grown.array for axis, grown in self._offsets.items()}
+        return Batch(
+            self._outputs,
+            self._events,
+            [grown.array for grown in self._values],
+            [None if output.axis is None else offsets[output.axis] for output in self._outputs],
+            [None if grown is None else grown.array for grown in self._valid],
+            None if self._rows is None else self._rows.array,
+        )
+
+    def _append(self, batch: Batch) -> None:
+        for number, values in enumerate(batch.values):
+            self._append_valid(number, batch.valid[number], len(values))
+            self._values[number].append(values)
+        for axis, number in self._axes.items():
+            offsets, grown = batch.offsets[number], self._offsets[axis]
+            assert offsets is not None
+            grown.append(offsets[1:], int(grown.array[-1]))
+        if self._rows is not None:
+            assert batch.rows is not None
+            self._rows.append(batch.rows)
+        self._events += batch.events
+
+    def _append_valid(self, number: int, valid: Array | None, count: int) -> None:
+        grown = self._valid[number]
+        if grown is None:
+            if valid is None:
+                return
+            grown = self._valid[number] = Growing(np.dtype(np.bool_))
+            grown.append(np.ones(len(self._values[number]), np.bool_))
+        grown.append(np.ones(count, np.bool_) if valid is None else valid)
+
+
+class Growing:
+    """An array that grows at its end; room that is not used yet takes no memory."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._array: Array = np.empty(0, dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def array(self) -> Array:
+        """What was appended."""
+        return self._array[: self._length]
+
+    def append(self, values: Array, shift: int = 0) -> None:
+        """Add values, each of them made larger by `shift`."""
+        stop = self._length + len(values)
+        if stop > len(self._array):
+            grown: Array = np.empty(max(stop, 2 * len(self._array)), self._array.dtype)
+            grown[: self._length] = self.array
+            self._array = grown
+        target = self._array[self._length : stop]
+        if shift:
+            np.add(values, shift, out=target)
+        else:
+            target[:] = values
+        self._length = stop
