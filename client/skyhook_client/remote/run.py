@@ -19,7 +19,6 @@ from skyhook_casa.tally import Tally
 from ..backend import Bins, Run
 from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
 from .gather import Gathered
-from .gather import Gathered
 from .short import ShortAnswer
 from .stream import SplitStream
 
