@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uproot
+from hypothesis import HealthCheck, settings
 from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
@@ -16,6 +17,16 @@ from skyhook_client import Client
 
 EVENTS = 1_500
 pytest_plugins = ["ceph_fixture", "postgres_fixture", "s3_fixture"]
+# A machine that is slow or busy fails no test.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=25)
+settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples where slow tests are left out, if a test does not say how many."""
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

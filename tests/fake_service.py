@@ -48,7 +48,7 @@ VERSION = pb.DatasetVersion(
 )
 QUERY_ID = "abc123"
 
-SOON = Patience(lost_s=2.0, busy_s=2.0, first_s=0.01, most_s=0.1)
+SOON = Patience(lost_s=60.0, busy_s=60.0, first_s=0.01, most_s=0.1)
 """Of a client that tries again quickly."""
 NOT_LONG = Patience(lost_s=0.1, busy_s=0.1, first_s=0.01, most_s=0.02)
 """Of one that gives up quickly, too."""
@@ -73,7 +73,7 @@ class Asked:
         whole = [range(one.first, one.stop) for one in self.start.held.whole]
         return [number for number in range(PARTITIONS) if not any(number in one for one in whole)]
 
-    def wait_for(self, number: int, timeout_s: float = 20) -> bool:
+    def wait_for(self, number: int, timeout_s: float = 60) -> bool:
         """Return whether a split was acknowledged in time."""
         with self._changed:
             return self._changed.wait_for(lambda: number in self.acknowledged, timeout_s)

@@ -243,7 +243,7 @@ def test_events_appended_later_lack_the_columns(site: Site) -> None:
 @settings(
     max_examples=12,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],
 )
 @given(data=st.data())

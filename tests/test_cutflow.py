@@ -134,7 +134,11 @@ def test_a_number_is_no_condition_and_the_place_is_shown(client: Client) -> None
 THRESHOLDS = {"MET_pt": st.integers(0, 60), "nMuon": st.integers(0, 4), "genWeight": st.integers(-1, 1)}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_any_conditions_count_as_masks_do(embedded_client: Client, rows: Any, data: st.DataObject) -> None:
     drawn = data.draw(

@@ -258,7 +258,11 @@ def axes(draw: st.DrawFn, name: str) -> Any:
     return hist.axis.IntCategory(values, name=name, overflow=flow["overflow"])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_any_axes_count_as_hist_does(embedded_client: Client, rows: Any, data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(list(NAMES)), min_size=1, max_size=3, unique=True))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from s3_fixture import make_moto_older
+from waiting import soon
 
 from skyhook_casa.ceph_cluster import Cluster
 from skyhook_casa.ceph_cluster.config import S3_POOL
@@ -47,10 +48,8 @@ class TestErrors:
 
     @pytest.mark.parametrize("call", CALLS)
     def test_a_server_that_is_away_is_an_error_in_time(self, moto_store: str, call: object) -> None:
-        begin = time.monotonic()
-        with pytest.raises(StoreError, match=r"in bucket 'skyhook' of http://127.0.0.1:1"):
+        with soon(), pytest.raises(StoreError, match=r"in bucket 'skyhook' of http://127.0.0.1:1"):
             call(opened("s3://skyhook?endpoint=http://127.0.0.1:1&timeout_s=2"))  # type: ignore[operator]
-        assert time.monotonic() - begin < 15
 
     @pytest.mark.parametrize("call", CALLS)
     def test_a_wrong_key_is_refused(
@@ -169,7 +168,7 @@ class TestDeletion:
                 assert not again.done()
                 assert hold.is_ours()
                 store._client.call("delete_object", Key=store._key("x"))
-            assert again.result(timeout=10)
+            assert again.result(timeout=60)
         assert store.exists("x")
 
     def test_a_deletion_waits_for_another(self, moto_store: str) -> None:
@@ -180,7 +179,7 @@ class TestDeletion:
                 other = pool.submit(store.delete, "x")
                 time.sleep(0.3)
                 assert not other.done()
-            assert other.result(timeout=10)
+            assert other.result(timeout=60)
         assert not store.exists("x")
         assert not store._lock("x").is_held()
 

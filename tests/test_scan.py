@@ -111,7 +111,7 @@ def test_a_feed_makes_its_maker_wait() -> None:
     maker.start()
     assert not made.wait(0.05)
     assert next(iter(feed)).nbytes == 9
-    assert made.wait(5)
+    assert made.wait(60)
     maker.join()
 
 
@@ -132,5 +132,5 @@ def test_a_taker_who_leaves_frees_the_maker() -> None:
     maker = threading.Thread(target=lambda: answers.append(feed.put(Thing(1))))
     maker.start()
     feed.end()
-    maker.join(5)
+    maker.join(60)
     assert answers == [False]
