@@ -115,6 +115,7 @@ class FakeService(DeliveryServicer, IngestServicer):
         self.ingest = pb.IngestRequest()
         self.updates: list[list[pb.IngestJob]] = []
         self.tree: list[pb.TreePiece] = []
+        self.tally = pb.Tally()
         self.flight = FakeFlight(self)
         self._port = 0
         self.begin()
@@ -163,6 +164,10 @@ class FakeService(DeliveryServicer, IngestServicer):
     def ListDatasets(self, request: Any, context: Any) -> Iterator[pb.DatasetInfo]:
         self._called("ListDatasets", context)
         yield pb.DatasetInfo(name="x", newest=VERSION, versions=1)
+
+    def GetTally(self, request: Any, context: Any) -> pb.Tally:
+        self._called("GetTally", context)
+        return self.tally
 
     def ReadTree(self, request: Any, context: Any) -> Iterator[pb.TreePiece]:
         self._called("ReadTree", context)

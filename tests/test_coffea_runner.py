@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import fsspec
 import hist
 import pyarrow as pa
 import pyarrow.parquet as pq
+import uproot
 from coffea.nanoevents import BaseSchema, NanoAODSchema, NanoEventsFactory
 from coffea.nanoevents.trace import trace
 from coffea.processor import (
@@ -251,6 +253,36 @@ def test_the_store_comes_from_the_address_or_the_environment(
     (chunk,) = run.preprocess({"dy": "skyhook://dy"})
     assert DatasetAddress.parse(chunk.filename).store == embedded_client.url
     assert DatasetAddress.parse(chunk.filename).version == 1
+
+
+# -- what was processed ---------------------------------------------------------------------------
+@pytest.mark.parametrize("chunksize", [10_000, 37])
+def test_a_runner_tells_the_tally_of_the_chunks_that_were_processed(
+    runner: Any, nano_file: Path, chunksize: int
+) -> None:
+    """Whatever the cut: of whole partitions and of parts, and only of those that did not fail."""
+    events = uproot.open(nano_file)["Events"].arrays(["genWeight", "run", "luminosityBlock"], library="np")
+    done = runner(chunksize=chunksize).run({"dy": {"files": "skyhook://dy", "cut": CUT}}, muons)
+    some = [one for one in done["processed"] if 0 < one.entrystart < 700]
+
+    for chunks in (done["processed"], some):
+        tallies = SkyhookRunner.tallies(chunks)
+        rows = [row for one in chunks for row in range(one.entrystart, one.entrystop)]
+        assert set(tallies) == ({"dy"} if rows else set())
+        if rows:
+            assert tallies["dy"].sum_of_weights == math.fsum(events["genWeight"][rows].tolist())
+            pairs = zip(events["run"][rows].tolist(), events["luminosityBlock"][rows].tolist(), strict=True)
+            assert tallies["dy"].sections == LumiMask.of_sections(pairs)
+
+
+def test_nanoevents_leave_a_report_that_tells_it_too(client: Client) -> None:
+    query = client.query("dy", ["Muon"], CUT)
+    assert len(query.nanoevents()) > 0
+    assert query.report.tally == client.dataset("dy").tally()
+    for number, events in enumerate(query.nanoevents_partitions()):
+        assert len(events) >= 0
+        tally = client.backend.tally(client.backend.version("dy"), (number, number + 1))
+        assert query.report.tally == tally
 
 
 # -- chunks -------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from skyhook_casa.errors import (
     CorruptObject,
     InvalidRequest,
     NotFound,
+    ProtocolError,
     ServiceBusy,
     ServiceLost,
     SkyhookError,
@@ -411,6 +412,18 @@ def test_a_tree_that_breaks_off_is_not_given_in_part(service: FakeService) -> No
     service.tree = [pb.TreePiece(data=_tree_file(), last=True), pb.TreePiece(data=b"more")]
     with client_of(service, NOT_LONG) as client, pytest.raises(ServiceLost, match="in the middle of a tree"):
         client.dataset("x").runs()
+
+
+# -- tallies ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "wrong", [{"weights": "1.5"}, {"sections": b"123"}, {"sections": b"\xff" * 12}], ids=str
+)
+def test_a_tally_that_makes_no_sense_is_refused(
+    service: FakeService, client: Client, wrong: dict[str, Any]
+) -> None:
+    service.tally = pb.Tally(**wrong)
+    with pytest.raises(ProtocolError, match="a wrong tally"):
+        client.dataset("x").tally()
 
 
 # -- addresses ----------------------------------------------------------------------------------

@@ -262,6 +262,7 @@ def test_the_tally_of_a_version_that_was_dropped_is_gone(root_file: Path) -> Non
 
 
 # -- datasets -----------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("answerer", ANSWERERS)
 @pytest.mark.parametrize(
     "name", ["nano_dy.root", "nanoAOD_2015_CMS_Open_Data_ttbar.root", "nano_dimuon.root"]
