@@ -33,11 +33,14 @@ venv: $(VENV)/.installed-dev  ## install the tools and a virtual environment in 
 build: $(VENV)/.installed  ## compile the engine, only what changed
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 
+# Each process keeps to neighbouring tests, which share what they need, until it has none left.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
 test: venv lint ctest  ## all that CI checks
-	@$(BIN)/python -m pytest -q -n 2
+	@$(PYTEST)
 
 test-fast: build  ## the Python tests without the slow ones and without Ceph
-	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not ceph"
+	@$(PYTEST) -m "not slow and not ceph"
 
 protocol: venv  ## make the Python modules of skyhook_casa/protocol/delivery.proto again
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \

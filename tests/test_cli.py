@@ -150,6 +150,7 @@ def test_verify_fails_if_an_object_is_bad(tmp_path: Path) -> None:
     assert path.name in result.stderr
 
 
+@pytest.mark.slow
 def test_a_sample_can_be_made(tmp_path: Path) -> None:
     """One file, or a folder of several."""
     assert "10 events" in run(tmp_path, "make-nanoaod", tmp_path / "a.root", "-n", "10").stdout

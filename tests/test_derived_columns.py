@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -46,14 +47,22 @@ DEFINED = {
 }
 
 
-class Site:
-    """A dataset `dy` of two files, and what its definitions are worth."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a dataset `dy` of two files, to copy."""
+    place = tmp_path_factory.mktemp("derived")
+    paths = [write_root(place / f"{seed}.root", EVENTS // 2, seed) for seed in (1, 2)]
+    skyhook_casa.connect(place / "store", progress=False).ingest("dy", paths, chunk_events=150, workers=1)
+    return place / "store"
 
-    def __init__(self, place: Path) -> None:
+
+class Site:
+    """A copy of that store, and what the definitions of its dataset are worth."""
+
+    def __init__(self, made: Path, place: Path) -> None:
         self.place = place
-        paths = [write_root(place / f"{seed}.root", EVENTS // 2, seed) for seed in (1, 2)]
+        shutil.copytree(made, place / "store")
         self.client = skyhook_casa.connect(place / "store", progress=False, threads=2)
-        self.client.ingest("dy", paths, chunk_events=150, workers=1)
         parts = [make_events(EVENTS // 2, seed) for seed in (1, 2)]
         events = {name: ak.concatenate([part[name] for part in parts]) for name in parts[0]}
         muon, jet = events["Muon"], events["Jet"]
@@ -83,8 +92,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site(made: Path, tmp_path: Path) -> Site:
+    return Site(made, tmp_path)
 
 
 @pytest.fixture(params=ANSWERERS)

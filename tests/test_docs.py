@@ -23,6 +23,7 @@ PAGES = [
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES_WITH_EXAMPLES = [page for page in PAGES if BLOCK.search(page.read_text())]
 PAGES_THAT_CONNECT = [page for page in PAGES_WITH_EXAMPLES if "connect(" in page.read_text()]
+LONG_PAGES = {"data_managers"}
 PAGES_WITH_A_CLIENT = [page for page in PAGES_WITH_EXAMPLES if page not in PAGES_THAT_CONNECT]
 
 
@@ -33,7 +34,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("page", PAGES_THAT_CONNECT, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem in LONG_PAGES else ())
+        for page in PAGES_THAT_CONNECT
+    ],
+)
 def test_examples_of_a_page_run(
     page: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,14 +34,15 @@ def root_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(root_file: Path) -> skyhook_client.Client:
+    """Of a store that tests may add to, and leave `dy` as it is."""
     client = skyhook_client.connect(MemoryStore(runs_class=True), threads=2, progress=False)
     client.ingest("dy", [root_file], ["MET_*", "Muon_*", "Jet_*"], partition_bytes=65_536, chunk_events=300)
     return client
 
 
-@pytest.fixture(params=ANSWERERS)
+@pytest.fixture(scope="module", params=ANSWERERS)
 def asked(request: pytest.FixtureRequest, client: skyhook_client.Client) -> Iterator[skyhook_client.Client]:
     """The same data, asked here or through a service, which keeps no answers: each query runs."""
     with answered(request.param, client, cache_bytes=0) as asked:
@@ -223,7 +224,7 @@ def counted(root_file: Path) -> tuple[skyhook_client.Client, _Counted]:
     return client, store
 
 
-@pytest.mark.parametrize("batch_bytes", [None, 2_000])
+@pytest.mark.parametrize("batch_bytes", [None, 20_000])
 def test_all_columns_take_one_read_of_each_object_but_the_first(
     counted: tuple[skyhook_client.Client, _Counted], batch_bytes: int | None
 ) -> None:

@@ -449,6 +449,7 @@ def test_a_truncated_file_is_refused(home: Home, tmp_path: Path, kept: float) ->
         home.catalog.version("dy")
 
 
+@pytest.mark.slow
 def test_damaged_baskets_are_refused_or_harmless(tmp_path: Path) -> None:
     """Bytes of a file may be anything: an error of ours, or a dataset; never another exception."""
     whole = write_root(tmp_path / "a.root", 300).read_bytes()

@@ -121,6 +121,7 @@ def nano_events(nano_file: Path) -> Any:
 
 
 # -- equal to coffea's --------------------------------------------------------------------------
+@pytest.mark.slow
 def test_every_field_and_reference_equals_coffeas(client: Client, nano_events: Any) -> None:
     """The generated file, embedded and through a service."""
     events = client.query("dy").nanoevents(mode="eager")

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import grpc
 import pytest
 from serve_process import END_S, ServeProcess, serving
 from typer.testing import CliRunner
+from waiting import wait_until
 
 pytest.importorskip("distributed")
 
@@ -99,10 +99,7 @@ def asking(served: ServeProcess) -> Iterator[Asking]:
 def stopping(served: ServeProcess) -> None:
     """Send SIGTERM and wait until the service says that it stops."""
     served.signal()
-    end = time.monotonic() + END_S
-    while "stopping" not in served.log_text():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: "stopping" in served.log_text(), "the service stops")
 
 
 def test_the_ready_line_says_where_the_service_and_its_metrics_are(
@@ -116,12 +113,14 @@ def test_the_ready_line_says_where_the_service_and_its_metrics_are(
     assert "_created" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_idle_service_with_exit_code_0(served: ServeProcess, number: int) -> None:
     served.signal(number)
     assert served.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_draining_service_ends_its_queries_and_takes_no_new_ones(
     served: ServeProcess, asking: Asking
 ) -> None:
@@ -137,6 +136,7 @@ def test_a_draining_service_ends_its_queries_and_takes_no_new_ones(
     assert served.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("served", [0.2], indirect=True)
 def test_queries_that_take_longer_than_the_drain_are_ended_with_an_error(
     served: ServeProcess, asking: Asking
@@ -148,6 +148,7 @@ def test_queries_that_take_longer_than_the_drain_are_ended_with_an_error(
         asking.next("end")
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_service_at_once(served: ServeProcess, asking: Asking) -> None:
     stopping(served)
     served.signal()
@@ -159,6 +160,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=END_S, check=False)
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_message_and_exit_code_1(embedded_client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -177,6 +179,7 @@ def test_a_wrong_setting_is_one_message_and_exit_code_1(embedded_client: Client)
     )
 
 
+@pytest.mark.slow
 def test_the_version_of_the_software_is_told_by_its_status(served: ServeProcess) -> None:
     with grpc.insecure_channel(served.address) as channel:
         status = DeliveryStub(channel).Status(
