@@ -150,6 +150,31 @@ app.add_typer(ceph_app, name="ceph")
 
 
 @app.command()
+def tally(
+    context: typer.Context,
+    dataset: Dataset,
+    version: Version = None,
+    count: Annotated[
+        bool, typer.Option("--count", help="Read what no ingest added up, once; the catalog remembers.")
+    ] = False,
+    golden: Annotated[
+        Path | None,
+        typer.Option("--golden", help="File to write the luminosity sections to, as golden JSON."),
+    ] = None,
+) -> None:
+    """Show the sum of generator weights and the luminosity sections of the events of a dataset."""
+    found = _client(context).dataset(dataset, version).tally(count)
+    for name, text in found.lines() or [("", f"{dataset} has neither genWeight nor luminosity sections")]:
+        typer.echo(f"{name:<11}{text}".strip())
+    if golden is not None:
+        if found.sections is None:
+            raise InvalidRequest(
+                f"no {golden} is written: the luminosity sections of {dataset!r} are not known"
+            )
+        golden.write_text(found.sections.to_json() + "\n")
+
+
+@app.command()
 def verify(context: typer.Context, dataset: Dataset, version: Version = None) -> None:
     """Check every checksum of every object; exit with 1 if one is bad."""
     found = _client(context).verify(dataset, version)

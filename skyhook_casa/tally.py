@@ -54,7 +54,9 @@ class Tally:
         if self.sections is not None:
             lines.append(("sections", f"{self.sections.sections:,} in {self.sections.runs:,} runs"))
         if self.unknown:
-            lines.append(("unknown", "what no ingest added up; Dataset.tally(count=True) does"))
+            lines.append(
+                ("unknown", "what no ingest added up: Dataset.tally(count=True) does, tally --count too")
+            )
         return lines
 
 

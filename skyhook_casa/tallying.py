@@ -67,10 +67,19 @@ def tally_of(
     return tallies.joined(tallies.between(found, skip, end))
 
 
-def whole_tally(catalog: Catalog, version: DatasetVersion) -> Tally:
-    """Return what the catalog knows of all events of a version. Raises as `tally_of` does."""
+def whole_tally(catalog: Catalog, version: DatasetVersion, bytes_max: int) -> Tally | None:
+    """Return what the catalog knows of all events of a version; None if it knows more than `bytes_max` bytes.
+
+    Raises
+    ------
+    NotFound
+        If the version was dropped.
+    """
     tallies = _Known(catalog, version)
-    return tallies.joined(tallies.of_partitions(0, version.partitions))
+    found = tallies.of_partitions(0, version.partitions)
+    if sum(len(one.sections or "") for one in found) > bytes_max:
+        return None
+    return tallies.joined(found)
 
 
 class _Known:

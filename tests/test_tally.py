@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from ingest_helpers import sample
 from service_fixture import ANSWERERS, answered, service_client
+from typer.testing import CliRunner
 
 import skyhook_casa
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog import database as database_module
 from skyhook_casa.catalog.tables import ADDED
+from skyhook_casa.cli import app
 from skyhook_casa.errors import InvalidRequest, NotFound, ServiceLost
 from skyhook_casa.exact_sum import ExactSum
 from skyhook_casa.lumimask import RUN_MAX, SECTION_MAX, LumiMask
@@ -232,6 +234,35 @@ def test_a_query_that_was_resumed_reports_each_event_once(
         assert_tells_of(query.report)
 
 
+def test_the_tally_of_all_events_comes_with_the_plan(stored: Client) -> None:
+    """So it is there when the service is gone."""
+    with service_client(stored) as client:
+        query = client.query("mc", ["x"], CUT)
+        query.to_arrow()
+    assert_tells_of(query.report)
+
+
+@pytest.mark.parametrize("limit", ["TALLY_BYTES_MAX", "MERGED_BYTES_MAX"])
+def test_a_long_tally_does_not_come_with_the_plan_but_when_it_is_asked_for(
+    stored: Client, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"skyhook_server.plans.{limit}", 20)
+    with service_client(stored) as client:
+        query = client.query("mc", ["x"], CUT)
+        asked, ask = [], client.backend.channel.ask
+
+        def noting(name: str, *given: Any, **options: Any) -> Any:
+            asked.append(name)
+            return ask(name, *given, **options)
+
+        monkeypatch.setattr(client.backend.channel, "ask", noting)
+        query.to_arrow()
+        assert asked.count("Delivery.GetTally") == 0
+        for _ in range(2):
+            assert_tells_of(query.report)
+        assert asked.count("Delivery.GetTally") == 1
+
+
 def test_a_report_goes_elsewhere_with_its_tally(client: Client) -> None:
     query = client.query("mc", ["x"], CUT, limit=10)
     query.to_arrow()
@@ -363,8 +394,24 @@ def test_a_dataset_of_an_older_catalog_is_counted_when_that_is_asked_for(
         assert_tells_of(limited.report, 0, 5)
 
     assert unknown == Tally(unknown=True)
-    assert dict(unknown.lines())["unknown"].endswith("Dataset.tally(count=True) does")
+    assert [name for name, _ in unknown.lines()] == ["unknown"]
     assert expected == counted == known
+
+
+def test_the_command_line_counts_and_writes_golden_json(root_file: Path, tmp_path: Path) -> None:
+    client = skyhook_casa.connect(tmp_path / "store", progress=False)
+    client.ingest("mc", root_file)
+    forget_tallies(client.catalog)
+    run = ["--store", str(tmp_path / "store"), "tally", "mc", "--golden", str(tmp_path / "golden.json")]
+
+    unknown = CliRunner().invoke(app, run)
+    counted = CliRunner().invoke(app, [*run, "--count"])
+
+    assert unknown.output.startswith("unknown")
+    assert isinstance(unknown.exception, InvalidRequest)
+    assert f"{COLUMNS.sum_of_weights()!r} is the sum of genWeight" in counted.output
+    assert "160 in 4 runs" in counted.output
+    assert LumiMask.read(tmp_path / "golden.json") == COLUMNS.sections()
 
 
 def test_ingesting_again_makes_a_tally_known(root_file: Path, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ SHORT_EVENTS: Final = 10_000
 """Queries of which no more events are wanted are tried at once."""
 TALLY_BYTES_MAX: Final = 16 << 10
 """Longest tally that comes with a plan."""
+MERGED_BYTES_MAX: Final = 1 << 20
+"""Most bytes of partitions' tallies that are put together for a plan."""
 TALLIES_MAX: Final = 64
 """Versions whose tallies are kept."""
 
@@ -112,7 +114,7 @@ class Plans:
         self._catalog = catalog
         self._most = most
         self._plans: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
-        self._tallies: OrderedDict[int, pb.Tally] = OrderedDict()
+        self._tallies: OrderedDict[int, pb.Tally | None] = OrderedDict()
         self._state: int | None = None
         self._asked: dict[tuple[str, bool], Prepared] = {}
         self._lock = threading.Lock()
@@ -168,9 +170,10 @@ class Plans:
             if version.id in self._tallies:
                 self._tallies.move_to_end(version.id)
                 return self._tallies[version.id]
-        found = tally_message(whole_tally(self._catalog, version))
-        if found.unknown or found.ByteSize() > TALLY_BYTES_MAX:
-            return None
+        tally = whole_tally(self._catalog, version, MERGED_BYTES_MAX)
+        found = None if tally is None or tally.unknown else tally_message(tally)
+        if found is not None and found.ByteSize() > TALLY_BYTES_MAX:
+            found = None
         with self._lock:
             self._tallies[version.id] = found
             while len(self._tallies) > TALLIES_MAX:
