@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "kernels.h"
 
@@ -31,7 +32,60 @@ uint8_t* Arena::NewBytes(size_t size) {
 void Arena::Reset() { block_ = used_ = total_ = 0; }
 
 Evaluator::Evaluator(const Program& program)
-    : program_(program), values_(program.nodes.size()), lists_(program.nodes.size()) {}
+    : program_(program),
+      values_(program.nodes.size()),
+      lists_(program.nodes.size()),
+      twins_(program.nodes.size(), -1),
+      in_order_(program.nodes.size(), false),
+      made_(program.nodes.size(), false) {
+  for (size_t i = 0; i < program.nodes.size(); ++i) masses_.push_back(FindMass(static_cast<int>(i)));
+  FindTwins();
+}
+
+// What is squared, if `number` is the square of the sum of something over combinations; else -1.
+int32_t Evaluator::SquareOfSum(int32_t number, int32_t* axis) const {
+  const Node& square = NodeAt(number);
+  if (square.op != Op::kMul || square.a != square.b) return -1;
+  const Node& sum = NodeAt(square.a);
+  if (sum.op != Op::kComponentSum || sum.dtype != DType::kFloat64 || sum.optional) return -1;
+  if (NodeAt(sum.b).imm > 3 || (*axis >= 0 && *axis != sum.b)) return -1;
+  *axis = sum.b;
+  return sum.a;
+}
+
+// signed_sqrt(e * e - ((px * px + py * py) + pz * pz)), each a component_sum over the same combinations.
+Evaluator::Mass Evaluator::FindMass(int number) const {
+  const auto operand = [&](int32_t node, Op op) { return node >= 0 && NodeAt(node).op == op ? node : -1; };
+  const Node& root = NodeAt(number);
+  if (root.op != Op::kSignedSqrt || root.dtype != DType::kFloat64) return {};
+  const int32_t difference = operand(root.a, Op::kSub);
+  const int32_t p2 = difference < 0 ? -1 : operand(NodeAt(difference).b, Op::kAdd);
+  const int32_t pt2 = p2 < 0 ? -1 : operand(NodeAt(p2).a, Op::kAdd);
+  if (pt2 < 0) return {};
+  Mass mass;
+  const int32_t squares[] = {NodeAt(pt2).a, NodeAt(pt2).b, NodeAt(p2).b, NodeAt(difference).a};
+  for (int i = 0; i < 4; ++i) {
+    mass.parts[i] = SquareOfSum(squares[i], &mass.axis);
+    if (mass.parts[i] < 0) return {};
+  }
+  return mass;
+}
+
+void Evaluator::FindTwins() {
+  std::map<int32_t, int32_t> sines;  // by their angle
+  for (size_t i = 0; i < program_.nodes.size(); ++i) {
+    const Node& node = program_.nodes[i];
+    if (node.op == Op::kSin && node.dtype == DType::kFloat64) sines[node.a] = static_cast<int32_t>(i);
+  }
+  for (size_t i = 0; i < program_.nodes.size(); ++i) {
+    const Node& node = program_.nodes[i];
+    if (node.op != Op::kCos || node.dtype != DType::kFloat64 || !sines.contains(node.a)) continue;
+    const int32_t sine = sines[node.a];
+    if (twins_[static_cast<size_t>(sine)] >= 0) continue;
+    twins_[i] = sine;
+    twins_[static_cast<size_t>(sine)] = static_cast<int32_t>(i);
+  }
+}
 
 std::vector<int> Evaluator::Order(const std::vector<int32_t>& roots) const {
   std::vector<bool> wanted(program_.nodes.size(), false);
@@ -41,6 +95,12 @@ std::vector<int> Evaluator::Order(const std::vector<int32_t>& roots) const {
     if (!wanted[static_cast<size_t>(i)]) continue;
     order.push_back(i);
     const Node& node = NodeAt(i);
+    const Mass& mass = masses_[static_cast<size_t>(i)];
+    if (mass.axis >= 0) {
+      wanted[static_cast<size_t>(mass.axis)] = true;
+      for (const int32_t part : mass.parts) wanted[static_cast<size_t>(part)] = true;
+      continue;
+    }
     const bool source = node.op == Op::kLoad || node.op == Op::kList;
     for (int32_t operand : {source ? -1 : node.a, node.b, node.c}) {
       if (operand >= 0) wanted[static_cast<size_t>(operand)] = true;
@@ -68,6 +128,9 @@ bool Evaluator::Run(const std::vector<int>& order, const std::vector<ColumnValue
   arena_.Reset();
   columns_ = &columns;
   rows_ = rows;
+  std::fill(in_order_.begin(), in_order_.end(), false);
+  std::fill(made_.begin(), made_.end(), false);
+  for (int number : order) in_order_[static_cast<size_t>(number)] = true;
   for (int number : order) {
     CheckTime();
     if (!RunNode(number)) return false;
@@ -102,10 +165,13 @@ const Value& Evaluator::ValueOf(int32_t number) {
 bool Evaluator::RunNode(int number) {
   const Node& node = NodeAt(number);
   if (IsAxis(node.op)) return RunAxis(number, node);
+  if (made_[static_cast<size_t>(number)]) return true;
   Value& value = At(number);
   value = Value{};
-  if (IsUnary(node.op)) {
-    RunUnary(node, &value);
+  if (const Mass& mass = masses_[static_cast<size_t>(number)]; mass.axis >= 0) {
+    RunMass(mass, node, &value);
+  } else if (IsUnary(node.op)) {
+    RunUnary(number, node, &value);
   } else if (IsBinary(node.op)) {
     RunBinary(node, &value);
   } else if (IsReduce(node.op)) {
@@ -334,10 +400,29 @@ void Evaluator::RunLoad(const Node& node, Value* value) {
   Kernels().gather(column.data, index, value->n, width, Write(*value));
 }
 
-void Evaluator::RunUnary(const Node& node, Value* value) {
+void Evaluator::RunMass(const Mass& mass, const Node& node, Value* value) {
+  const Node& axis = NodeAt(mass.axis);
+  const double* parts[4];
+  for (int i = 0; i < 4; ++i) parts[i] = Read<double>(At(mass.parts[i]));
+  *value = New(node.dtype, node.axis);
+  Kernels().mass_of_sums(parts, ListsAt(axis.a).offsets, rows_.n, static_cast<int>(axis.imm),
+                         Write<double>(*value));
+}
+
+void Evaluator::RunUnary(int number, const Node& node, Value* value) {
   const Value& x = At(node.a);
   const DType dtype = NodeAt(node.a).dtype;
   *value = New(node.dtype, node.axis);
+  const int32_t twin = twins_[static_cast<size_t>(number)];
+  if (twin >= 0 && in_order_[static_cast<size_t>(twin)]) {
+    Value& other = At(twin);
+    other = New(node.dtype, node.axis);
+    value->valid = other.valid = x.valid;
+    const Value &sin = node.op == Op::kSin ? *value : other, &cos = node.op == Op::kSin ? other : *value;
+    Kernels().sin_cos(x.data, value->n, Write(sin), Write(cos));
+    made_[static_cast<size_t>(twin)] = true;
+    return;
+  }
   const uint8_t* data = node.op == Op::kNot ? Truth(node.a) : x.data;
   if (node.op != Op::kNot) value->valid = x.valid;
   Kernels().unary[static_cast<int>(node.op) - static_cast<int>(Op::kNeg)][static_cast<int>(dtype)](

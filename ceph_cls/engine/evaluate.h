@@ -88,6 +88,15 @@ class Evaluator {
   const Lists& ListsOf(int32_t axis) const { return lists_[static_cast<size_t>(axis)]; }
 
  private:
+  // A node that is the mass of the sums of some elements: computed at once, without the nodes between.
+  struct Mass {
+    int32_t axis = -1;   // their combinations; -1: the node is none
+    int32_t parts[4]{};  // px, py, pz and e of the elements
+  };
+  Mass FindMass(int number) const;
+  int32_t SquareOfSum(int32_t number, int32_t* axis) const;
+  void FindTwins();
+  void RunMass(const Mass& mass, const Node& node, Value* value);
   bool RunNode(int number);
   bool RunAxis(int number, const Node& node);
   void RunList(const Node& node, Lists* lists);
@@ -96,7 +105,7 @@ class Evaluator {
   void RunFilter(const Node& node, Lists* lists);
   const std::vector<const int32_t*>& Slots(int32_t axis);
   void RunLoad(const Node& node, Value* value);
-  void RunUnary(const Node& node, Value* value);
+  void RunUnary(int number, const Node& node, Value* value);
   void RunBinary(const Node& node, Value* value);
   // The lists that a reduction reduces: `n` of them with `offsets`.
   struct Runs {
@@ -130,6 +139,10 @@ class Evaluator {
   std::chrono::steady_clock::time_point give_up_at_ = std::chrono::steady_clock::time_point::max();
   std::vector<Value> values_;
   std::vector<Lists> lists_;
+  std::vector<Mass> masses_;    // by node
+  std::vector<int32_t> twins_;  // of a sine the cosine of the same, and the other way round; else -1
+  std::vector<bool> in_order_;  // of this Run
+  std::vector<bool> made_;      // in this Run, with its twin
   Arena arena_;
 };
 

@@ -5,26 +5,34 @@
 #include <limits>
 #include <string>
 
+#include "kernels.h"
+
 namespace skyhook {
 namespace {
 
 // Entries that are filled together; their bin numbers stay in the cache.
 constexpr int64_t kEntries = 4096;
 
-template <typename T>
-void AddBins(const T* values, int64_t n, const HistogramAxis& axis, size_t stride, size_t* bins) {
-  const double low = axis.edges.front(), width = axis.edges.back() - low, count = axis.bins;
-  const double last = axis.closed ? 1 : std::numeric_limits<double>::quiet_NaN();
-  if (!axis.regular) {
-    for (int64_t i = 0; i < n; ++i) bins[i] += stride * axis.BinOf(static_cast<double>(values[i]));
-    return;
+// With so many bins, entries are counted in several tables in turn, as integers: adding to one and the same
+// bin again has to wait for the time before.
+constexpr size_t kCountedBinsMax = 1024;
+constexpr size_t kTables = 4;
+
+void AddBins(const HistogramColumn& column, int64_t first, int64_t n, const HistogramAxis& axis,
+             size_t stride, int32_t* bins) {
+  const uint8_t* values = column.values + static_cast<size_t>(first) * SizeOf(column.dtype);
+  const int32_t step = static_cast<int32_t>(stride);
+  if (axis.regular) {
+    const double low = axis.edges.front(), width = axis.edges.back() - low;
+    const RegularBins regular{low, width, static_cast<double>(axis.bins), axis.closed, step};
+    return Kernels().add_bins[static_cast<int>(column.dtype)](values, n, regular, bins);
   }
-  for (int64_t i = 0; i < n; ++i) {
-    const double z = (static_cast<double>(values[i]) - low) / width;
-    // Written so that it takes no branches: NaN fails both comparisons.
-    const double inside = z < 1 ? (z >= 0 ? z * count + 1 : 0.0) : count + (z == last ? 0 : 1);
-    bins[i] += stride * static_cast<size_t>(inside);
-  }
+  Dispatch(column.dtype, [&]<typename T>(T*) {
+    const T* from = reinterpret_cast<const T*>(values);
+    for (int64_t i = 0; i < n; ++i) {
+      bins[i] += step * static_cast<int32_t>(axis.BinOf(static_cast<double>(from[i])));
+    }
+  });
 }
 
 void WidenTo(double* to, const HistogramColumn& column, int64_t first, int64_t n) {
@@ -39,49 +47,80 @@ void WidenTo(double* to, const HistogramColumn& column, int64_t first, int64_t n
 class Filler {
  public:
   Filler(Histogram* histogram, const std::vector<HistogramColumn>& columns)
-      : histogram_(*histogram), columns_(columns) {}
+      : histogram_(*histogram), columns_(columns) {
+    if (histogram_.weight < 0 && histogram_.sums.size() <= kCountedBinsMax) {
+      counts_.assign(kTables * histogram_.sums.size(), 0);
+    }
+  }
 
   void Run(int64_t first, int64_t n, const int32_t* events) {
-    size_t bins[kEntries] = {};
+    int32_t bins[kEntries];
+    std::fill_n(bins, n, 0);
     uint8_t there[kEntries];
-    std::fill_n(there, n, uint8_t{1});
+    all_there_ = true;
     size_t stride = 1;
     for (size_t a = histogram_.axes.size(); a-- > 0;) {
       const HistogramAxis& axis = histogram_.axes[a];
       const HistogramColumn& column = columns_[static_cast<size_t>(axis.output)];
       if (events == nullptr || column.offsets != nullptr) {
-        Dispatch(column.dtype, [&]<typename T>(T*) {
-          AddBins(reinterpret_cast<const T*>(column.values) + first, n, axis, stride, bins);
-        });
+        AddBins(column, first, n, axis, stride, bins);
       } else {
         Dispatch(column.dtype, [&]<typename T>(T*) {
           const T* values = reinterpret_cast<const T*>(column.values);
-          for (int64_t i = 0; i < n; ++i)
-            bins[i] += stride * axis.BinOf(static_cast<double>(values[events[i]]));
+          for (int64_t i = 0; i < n; ++i) {
+            bins[i] += static_cast<int32_t>(stride * axis.BinOf(static_cast<double>(values[events[i]])));
+          }
         });
       }
       KeepValid(column, first, n, events, there);
       stride *= axis.bins + 2;
     }
-    if (histogram_.weight < 0) {
-      for (int64_t i = 0; i < n; ++i) histogram_.sums[bins[i]] += there[i];
-      return;
-    }
+    if (histogram_.weight < 0) return Count(bins, all_there_ ? nullptr : there, n);
     const HistogramColumn& column = columns_[static_cast<size_t>(histogram_.weight)];
     KeepValid(column, first, n, events, there);
     double weights[kEntries];
     Weights(column, first, n, events, weights);
     for (int64_t i = 0; i < n; ++i) {
-      if (!there[i]) continue;
-      histogram_.sums[bins[i]] += weights[i];
-      histogram_.squares[bins[i]] += weights[i] * weights[i];
+      if (!all_there_ && !there[i]) continue;
+      const size_t bin = static_cast<size_t>(bins[i]);
+      histogram_.sums[bin] += weights[i];
+      histogram_.squares[bin] += weights[i] * weights[i];
     }
   }
 
+  // Adds what was counted; to be called once, at the end.
+  void End() {
+    const size_t n = histogram_.sums.size();
+    for (size_t i = 0; i < counts_.size(); ++i) histogram_.sums[i % n] += counts_[i];
+  }
+
  private:
-  static void KeepValid(const HistogramColumn& column, int64_t first, int64_t n, const int32_t* events,
-                        uint8_t* there) {
+  void Count(const int32_t* bins, const uint8_t* there, int64_t n) {
+    if (counts_.empty()) {
+      for (int64_t i = 0; i < n; ++i) {
+        histogram_.sums[static_cast<size_t>(bins[i])] += there == nullptr ? 1 : there[i];
+      }
+      return;
+    }
+    const size_t size = histogram_.sums.size();
+    uint32_t* counts = counts_.data();
+    if (there != nullptr) {
+      for (int64_t i = 0; i < n; ++i) counts[static_cast<size_t>(bins[i])] += there[i];
+      return;
+    }
+    int64_t i = 0;
+    for (; i + static_cast<int64_t>(kTables) <= n; i += kTables) {
+      for (size_t t = 0; t < kTables; ++t)
+        ++counts[t * size + static_cast<size_t>(bins[i + static_cast<int64_t>(t)])];
+    }
+    for (; i < n; ++i) ++counts[static_cast<size_t>(bins[i])];
+  }
+
+  void KeepValid(const HistogramColumn& column, int64_t first, int64_t n, const int32_t* events,
+                 uint8_t* there) {
     if (column.valid == nullptr) return;
+    if (all_there_) std::fill_n(there, n, uint8_t{1});
+    all_there_ = false;
     const bool by_event = events != nullptr && column.offsets == nullptr;
     for (int64_t i = 0; i < n; ++i) there[i] &= column.valid[by_event ? events[i] : first + i];
   }
@@ -97,6 +136,8 @@ class Filler {
 
   Histogram& histogram_;
   const std::vector<HistogramColumn>& columns_;
+  bool all_there_ = true;
+  std::vector<uint32_t> counts_;  // kTables after each other; empty if they are too long
 };
 
 HistogramAxis DecodeAxis(Bytes* data, size_t n_outputs) {
@@ -197,7 +238,7 @@ void Fill(Histogram* histogram, const std::vector<HistogramColumn>& columns, int
     for (int64_t first = 0; first < entries; first += kEntries) {
       filler.Run(first, std::min(kEntries, entries - first), nullptr);
     }
-    return;
+    return filler.End();
   }
   // Each element needs the number of its event.
   int32_t numbers[kEntries];
@@ -212,6 +253,7 @@ void Fill(Histogram* histogram, const std::vector<HistogramColumn>& columns, int
     }
   }
   if (n > 0) filler.Run(first, n, numbers);
+  filler.End();
 }
 
 }  // namespace skyhook

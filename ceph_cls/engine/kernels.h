@@ -20,6 +20,16 @@ using CastKernel = void (*)(const void* x, int64_t n, void* out);
 using ReduceKernel = void (*)(const void* x, const int32_t* offsets, int64_t n_lists, void* out,
                               uint8_t* valid);
 
+// Bins of equal width, a bin for what lies below before them and one for what lies above behind.
+struct RegularBins {
+  double low, width;  // of all bins together
+  double count;
+  bool closed;  // the last bin holds its upper end too
+  int32_t stride;
+};
+// out[i] += stride * the bin of x[i]
+using BinsKernel = void (*)(const void* x, int64_t n, const RegularBins& bins, int32_t* out);
+
 struct KernelTable {
   const char* name;
   UnaryKernel unary[static_cast<int>(Op::kUnaryEnd) - static_cast<int>(Op::kNeg)][kDTypes];
@@ -49,6 +59,13 @@ struct KernelTable {
   // past the ends.
   void (*component_sum)(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype,
                         void* out);
+  // kSin and kCos of the same float64 at once.
+  void (*sin_cos)(const void* x, int64_t n, void* sin, void* cos);
+  // kSignedSqrt of e * e - ((px * px + py * py) + pz * pz), where each is the component_sum of one of
+  // `parts` (px, py, pz, e; float64). May read and write kSlackBytes past the ends.
+  void (*mass_of_sums)(const double* const* parts, const int32_t* offsets, int64_t n_lists, int n,
+                       double* out);
+  BinsKernel add_bins[kDTypes];
 };
 
 // The fastest table that this processor can run.

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "kernels.h"
+#include "kernels_float64.h"
 
 namespace skyhook::SKYHOOK_KERNELS {
 namespace {
@@ -530,8 +531,12 @@ void ArgOf(const void* x, const int32_t* offsets, int64_t n_lists, void* out, ui
   for (int64_t i = 0; i < n_lists; ++i) {
     const int32_t begin = offsets[i], end = offsets[i + 1];
     int32_t best = begin;
+    T most = end > begin ? from[begin] : T{};
     for (int32_t j = begin + 1; j < end; ++j) {
-      if (kLeast ? from[j] < from[best] : from[j] > from[best]) best = j;
+      // Chosen, not branched over: which element is the best cannot be predicted.
+      const bool better = kLeast ? from[j] < most : from[j] > most;
+      best = better ? j : best;
+      most = better ? from[j] : most;
     }
     to[i] = best - begin;
     valid[i] = end > begin;
@@ -813,6 +818,7 @@ KernelTable Make() {
   table.rank = Rank;
   table.slots = Slots;
   table.component_sum = ComponentSum;
+  AddFloat64Kernels(&table);
   return table;
 }
 

@@ -64,6 +64,51 @@ TEST_F(EvaluateTest, CombinationsOfMoreAreInLexicographicOrderToo) {
   EXPECT_EQ(ValuesOf<int64_t>(result, 2), (Longs{0, 0, 0}));
 }
 
+// The mass of sums is computed at once; the same of parts that are added one by one is not.
+TEST_F(EvaluateTest, TheMassOfSumsHasTheBitsOfItsSteps) {
+  const int wide = m_.Add(Op::kCast, DType::kFloat64, x_);
+  std::vector<int> parts;
+  for (const double scale : {0.3, 0.7, 1.1, 1.3}) {
+    const int factor = m_.Const(scale);
+    parts.push_back(m_.Binary(Op::kMul, m_.Unary(Op::kSin, m_.Binary(Op::kMul, wide, factor)), wide));
+  }
+  const auto mass = [&](std::vector<int> sums) {
+    for (int& sum : sums) sum = m_.Binary(Op::kMul, sum, sum);
+    const int pt2 = m_.Binary(Op::kAdd, sums[0], sums[1]);
+    const int p2 = m_.Binary(Op::kAdd, pt2, sums[2]);
+    return m_.Unary(Op::kSignedSqrt, m_.Binary(Op::kSub, sums[3], p2));
+  };
+  std::vector<int> outputs;
+  for (const int n : {2, 3}) {
+    const int sets = m_.Combinations(a_, n);
+    std::vector<int> at_once, one_by_one;
+    for (const int part : parts) {
+      at_once.push_back(m_.Same(Op::kComponentSum, part, sets));
+      int sum = m_.Same(Op::kComponent, part, sets, -1, 0);
+      for (int slot = 1; slot < n; ++slot) {
+        sum = m_.Binary(Op::kAdd, sum, m_.Same(Op::kComponent, part, sets, -1, static_cast<uint64_t>(slot)));
+      }
+      one_by_one.push_back(sum);
+    }
+    outputs.push_back(mass(at_once));
+    outputs.push_back(mass(one_by_one));
+  }
+  const Result result = Run(outputs);
+  EXPECT_EQ(result.columns[0].n(), 7);
+  EXPECT_EQ(result.columns[2].n(), 4);
+  EXPECT_EQ(ValuesOf<uint64_t>(result, 0), ValuesOf<uint64_t>(result, 1));
+  EXPECT_EQ(ValuesOf<uint64_t>(result, 2), ValuesOf<uint64_t>(result, 3));
+}
+
+TEST_F(EvaluateTest, SineAndCosineOfOneAngleAreThoseOfEach) {
+  const int angle = m_.Add(Op::kCast, DType::kFloat64, x_);
+  const int both[] = {m_.Unary(Op::kCos, angle), m_.Unary(Op::kSin, angle)};
+  const Result together = Run({both[0], both[1]});
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(ValuesOf<double>(Run({both[i]}), 0), ValuesOf<double>(together, i));
+  }
+}
+
 TEST_F(EvaluateTest, TheRightSideOfACrossRunsFastest) {
   const int cross = m_.Cross(b_, a_);
   const Result result =

@@ -57,6 +57,52 @@ std::vector<To> Cast(const std::vector<From>& a) {
   return result;
 }
 
+// Angles near quarter turns, where digits are lost, and of every size; what is no number.
+std::vector<double> Angles() {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  std::vector<double> angles{0.0, -0.0, 1, 1e5, 117436, 1e22, 5e-324, 700, 701, 710.4, kInfinity, -kInfinity};
+  for (int k = 1; k < 100000; k = k * 3 / 2 + 1) {
+    const double turn = k * 1.57079632679489661923;
+    for (const double off : {0.0, 1e-16, 1e-11, 1e-9, 1e-4, 0.3, 0.785398163397448}) {
+      angles.insert(angles.end(), {turn + off, off - turn, std::nextafter(turn, 0.0)});
+    }
+  }
+  for (double x = 1e-9; x < 1e3; x *= 1.07) angles.insert(angles.end(), {x, -x});
+  return angles;
+}
+
+template <typename F>
+void ExpectWithinTwoPlaces(Op op, F exact) {
+  const std::vector<double> x = Angles(), got = Apply(op, x);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const long double truth = exact(static_cast<long double>(x[i]));
+    const double rounded = static_cast<double>(truth);
+    if (!std::isfinite(rounded)) {
+      EXPECT_TRUE(got[i] == rounded || (std::isnan(got[i]) && std::isnan(rounded))) << x[i];
+      continue;
+    }
+    const double place = std::nextafter(std::fabs(rounded), HUGE_VAL) - std::fabs(rounded);
+    EXPECT_LE(std::fabs(static_cast<double>(got[i] - truth)), 2 * place) << x[i];
+    EXPECT_EQ(std::signbit(got[i]), std::signbit(rounded)) << x[i];
+  }
+}
+
+TEST(Float64Kernels, SineCosineAndHyperbolicSineAreWithinTwoPlacesOfTheTruth) {
+  ExpectWithinTwoPlaces(Op::kSin, [](long double x) { return std::sin(x); });
+  ExpectWithinTwoPlaces(Op::kCos, [](long double x) { return std::cos(x); });
+  ExpectWithinTwoPlaces(Op::kSinh, [](long double x) { return std::sinh(x); });
+}
+
+TEST(Float64Kernels, SineAndCosineAtOnceAreThoseOfEach) {
+  const std::vector<double> x = Angles();
+  const Buffer from = Padded(x), sin = Padded(x), cos = Padded(x);
+  Kernels().sin_cos(from.data(), static_cast<int64_t>(x.size()), const_cast<uint8_t*>(sin.data()),
+                    const_cast<uint8_t*>(cos.data()));
+  const std::vector<uint8_t> sines = AsBytes(Apply(Op::kSin, x)), cosines = AsBytes(Apply(Op::kCos, x));
+  EXPECT_EQ(std::memcmp(sin.data(), sines.data(), sines.size()), 0);
+  EXPECT_EQ(std::memcmp(cos.data(), cosines.data(), cosines.size()), 0);
+}
+
 // ------------------------------------------------------------------------- NumPy's edge cases
 template <typename T>
 class SignedKernels : public testing::Test {};
