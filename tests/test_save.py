@@ -499,7 +499,7 @@ def test_a_bar_shows_what_is_done_and_kept(
             seen.append((self.label, self.done, self.total, self.note.split(",")[0]))
             super().__exit__(*error)
 
-    monkeypatch.setattr("skyhook_client.query.Progress", Seen)
+    monkeypatch.setattr("skyhook_client.keeping.Progress", Seen)
     report = client.query("dy", ["event"], CUT).save(name)
     total = 2 * EVENTS
     assert seen == [(f"save {name}", total, total, f"{report.events_kept} kept")]

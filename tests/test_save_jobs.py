@@ -26,7 +26,10 @@ from skyhook_casa.service_cli import job_line
 
 pytest.importorskip("distributed")
 
+from distributed import LocalCluster
+
 from skyhook_server.ingest_jobs import ENDED, IngestJobs
+from skyhook_server.ingest_workers import DaskWorkers
 
 EVENTS = 12_000
 LONG_S = 120.0
@@ -241,3 +244,17 @@ def test_an_interrupt_cancels_the_save(home: Home, monkeypatch: pytest.MonkeyPat
         wait_until(lambda: client.jobs()[0].state == "cancelled", "it is cancelled", LONG_S)
         assert job.dataset == "y"
         assert home.names() == ["x"]
+
+
+@pytest.mark.slow
+def test_dask_workers_save_what_this_process_saves(home: Home) -> None:
+    """They get programs and objects, and open the store by its address."""
+    query = home.client.query("x", ["event", "Muon_pt"], "MET_pt > 30")
+    saving = run.SaveRun(home.catalog, home.store, SaveRequest("y", query.value))
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True)
+    with cluster, DaskWorkers(home.store, cluster.scheduler_address) as workers:
+        saving.make(workers)
+    report = saving.commit()
+    assert report.partitions_made == home.client.dataset("x").partitions
+    assert_saved(home)
+    assert query.save("z").partitions_reused == report.partitions_made

@@ -14,13 +14,13 @@ from .parts import Parts, Target
 from .places import whole_file, whole_folder
 
 if TYPE_CHECKING:
-    from ..query import Query
+    from ..keeping import Keeping
 
 __all__ = ["FORMATS", "Parts", "write"]
 
 
 def write(
-    query: Query,
+    query: Keeping,
     path: str | os.PathLike[str],
     kind: str | None = None,
     nested: bool = False,
