@@ -479,26 +479,31 @@ class HandWork:
     """Runs splits when the test says so, with answers that the test says."""
 
     threads = 4
+    is_local = True
     place = SimpleNamespace(shelf=Shelf(300.0))
 
     def __init__(self) -> None:
         self.released: list[Made] = []
         self.splits: list[Any] = []
+        self.direct: list[bool] = []
         self._answers: list[asyncio.Future[Made]] = []
 
     async def run(self, split: Any, direct: bool) -> Made:
         self.splits.append(split)
+        self.direct.append(direct)
         answer: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         return await answer
 
-    def answer(self, number: int, events: int, nbytes: int = 10, end: Position | None = None) -> Made:
+    def answer(
+        self, number: int, events: int, nbytes: int = 10, end: Position | None = None, seconds: float = 0.01
+    ) -> Made:
         split = self.splits[number]
         last = split.parts[-1].index + 1 if end is None else end.partition
         done = last - split.first.partition
         seen = sum(part.events for part in split.parts[:done])
         counts = {"events_in": seen, "events_out": events, "partitions_done": done}
-        answer = Made(events, nbytes, end, Report("dy", 1, splits=1, **counts), 0.01, data=b"x")
+        answer = Made(events, nbytes, end, Report("dy", 1, splits=1, **counts), seconds, data=b"x")
         self._answers[number].set_result(answer)
         return answer
 
@@ -562,6 +567,36 @@ def test_a_limit_is_kept_also_if_a_split_ends_before_the_one_before_was_told(dat
         work.answer(1, 6)
         assert (await next_split(events)).events == 6
         assert (await anext(events)).end.report.events_out == 10
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("is_local", "seconds", "direct"), [(True, 0.01, True), (True, 10.0, False), (False, 0.01, False)]
+)
+def test_a_task_is_made_of_what_takes_long_or_runs_elsewhere(
+    dataset: Client, is_local: bool, seconds: float, direct: bool
+) -> None:
+    """Making one takes as long as a short piece; the first piece is soon there without."""
+
+    async def test() -> None:
+        work = HandWork()
+        work.is_local = is_local
+        run = asked(dataset, work, Query.make("dy", "event"))
+        given_out(run)
+        await settle()
+        begun = len(work.splits)
+        assert work.direct == [True, *[is_local] * (begun - 1)]
+
+        for number in range(begun):
+            work.answer(number, 1, 1, seconds=seconds)
+        await settle()
+        given_out(run)
+        await settle()
+
+        assert len(work.splits) > begun
+        assert work.direct[begun:] == [direct] * (len(work.splits) - begun)
+        run.close()
 
     asyncio.run(test())
 

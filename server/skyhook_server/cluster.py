@@ -117,6 +117,7 @@ class Cluster:
                 self._cluster = await LocalCluster(
                     n_workers=1,
                     threads_per_worker=self._own_threads,
+                    executor=self._executor,  # the same threads for splits with and without a task
                     processes=False,
                     asynchronous=True,
                     dashboard_address=LOOPBACK,

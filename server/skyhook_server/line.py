@@ -39,6 +39,8 @@ class Piece:
     parts: Sequence[Partition]
     first: Position
     bytes_max: int
+    direct: bool = False
+    """Whether it goes without a task."""
     state: State = State.WAITING
     made: Made | None = None
 
@@ -101,6 +103,12 @@ class Line:
         """Bytes that the running pieces will have, by those that ended."""
         mean = self._split_bytes if not self._finished else self._nbytes // self._finished
         return self.running * mean
+
+    def seconds(self, piece: Piece) -> float:
+        """Return about how long a piece takes at most, by those that ended; 0 before any did."""
+        if not self._events:
+            return 0.0
+        return self._seconds / self._events * sum(part.events for part in piece.parts)
 
     def waiting(self) -> tuple[Piece | None, bool]:
         """Return the piece to run next, and whether all pieces before it are done with."""

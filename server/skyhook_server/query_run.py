@@ -34,6 +34,8 @@ AT_ONCE_S: Final = 0.02
 """Where the first split of a short query stops: nobody asked for rows yet."""
 PROGRESS_S: Final = 0.2
 """How often a client is told how far its query is."""
+TASK_S: Final = 0.12
+"""Least time that is worth a task: one costs some 6 ms of processor time, and as much again to wait for."""
 
 
 class QueryRun:
@@ -148,6 +150,7 @@ class QueryRun:
     def begin(self, piece: Piece) -> None:
         """Note that a worker gets a piece."""
         self._first = self._first or piece
+        piece.direct = self._is_direct(piece)
         self._line.begin(piece)
 
     async def work_on(self, piece: Piece) -> None:
@@ -163,7 +166,7 @@ class QueryRun:
         )
         made = None
         try:
-            made = await self._cluster.run(split, self._is_direct(piece))
+            made = await self._cluster.run(split, piece.direct)
         except SkyhookError as error:
             self.fail(error)
         finally:
@@ -173,8 +176,14 @@ class QueryRun:
             self._cluster.release([made])
 
     def _is_direct(self, piece: Piece) -> bool:
-        """Whether a piece goes without a task: the first, with which a small query is done."""
-        return piece is self._first and piece.parts[0].object.bytes <= DIRECT_BYTES
+        """Whether a piece goes without a task.
+
+        These are the first, with which a small query is done; and where the workers are threads of this
+        process, those that take less than `TASK_S`.
+        """
+        if piece.parts[0].object.bytes > DIRECT_BYTES:
+            return False
+        return piece is self._first or (self._cluster.is_local and self._line.seconds(piece) < TASK_S)
 
     def fail(self, error: SkyhookError) -> None:
         """End the query with an error."""
@@ -317,7 +326,7 @@ class QueryRun:
         """Add a piece to the report, the bins, and what is kept for equal queries."""
         if not self.report.splits:
             self._metrics.first_batch_seconds.observe(time.monotonic() - self.began_s)
-        source = "cache" if made.report.splits_cached else "direct" if self._is_direct(piece) else "task"
+        source = "cache" if made.report.splits_cached else "direct" if piece.direct else "task"
         self._metrics.splits.labels(source).inc()
         self.report.add(made.report)
         self._held.add(piece.first, made.end, piece.stop, made.events)
