@@ -47,7 +47,7 @@ class Metrics:
         )
         self.splits = self._counter(
             "splits",
-            "Splits that came from a task of a worker, from a query without tasks, or from the cache.",
+            "Splits that came from a task of a worker, without a task, or from the cache.",
             "source",
             SOURCES,
         )
