@@ -97,6 +97,8 @@ class FakeService(DeliveryServicer, IngestServicer):
         What the first, second, … `Query` call does; those after the last are answered well.
     failures : dict of str to list
         Errors that calls of a name raise first: of the project, or gRPC status codes.
+    short : Answer, optional
+        What comes with the plan, if it is asked for.
     shelf : dict of bytes to batches
         What the Flight server gives; an exception among the batches breaks it off.
     """
@@ -116,6 +118,7 @@ class FakeService(DeliveryServicer, IngestServicer):
         self.updates: list[list[pb.IngestJob]] = []
         self.tree: list[pb.TreePiece] = []
         self.tally = pb.Tally()
+        self.short: pb.Answer | None = None
         self.flight = FakeFlight(self)
         self._port = 0
         self.begin()
@@ -175,7 +178,10 @@ class FakeService(DeliveryServicer, IngestServicer):
 
     def Resolve(self, request: pb.QueryStart, context: Any) -> pb.QueryPlan:
         self._called("Resolve", context)
-        return self.plan(request)
+        plan = self.plan(request)
+        if request.at_once and self.short is not None:
+            plan.answer.CopyFrom(self.short)
+        return plan
 
     def Query(self, messages: Any, context: grpc.ServicerContext) -> Iterator[pb.QueryEvent]:
         self._called("Query", context)

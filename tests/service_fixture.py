@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import skyhook_casa
+from skyhook_casa.catalog import Catalog
 from skyhook_client import Client
 
 START_S = 60.0
@@ -60,13 +61,21 @@ class RunningService:
             patched.setattr(engine, "open_store", lambda _: client.store)
             service = Service(Settings(**{"store": client.url, "listen": "127.0.0.1:0", **settings}))
         if client.datasets():
-            service.engine._catalog = client.catalog
+            service.engine._catalog = _catalog_of(client)
         try:
             await service.start()
             self._ready.set_result(service.address)
             await self._stopping.wait()
         finally:
             await service.stop(drain=False)
+
+
+def _catalog_of(client: Client) -> Catalog:
+    """Return what a service would open by itself; a catalog in memory has no other address."""
+    from skyhook_server.remembered import RememberingCatalog
+
+    in_memory = client.catalog.url == "memory://"
+    return client.catalog if in_memory else RememberingCatalog(client.catalog.url, create=False)
 
 
 @contextmanager
