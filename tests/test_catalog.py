@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -32,6 +33,7 @@ from skyhook_casa.catalog import (
     NewPartition,
     ObjectInfo,
     Partition,
+    PartitionTally,
     statements,
     union_schema,
     writing,
@@ -42,6 +44,7 @@ from skyhook_casa.catalog.reading import IN_MAX
 from skyhook_casa.catalog.tables import SCHEMA_VERSION, metadata
 from skyhook_casa.errors import AlreadyExists, InvalidRequest, NotFound, StoreError
 from skyhook_casa.schema import Column, ListInfo, Schema
+from skyhook_casa.tally import EncodedTally
 
 MUON = ListInfo("Muon", "nMuon", True)
 SCHEMA = Schema(
@@ -541,6 +544,71 @@ class TestJobs:
         assert catalog.object_names(given_up=[job]) == set()
 
 
+class TestTallies:
+    """What is added up of the events of partitions."""
+
+    COLUMNS = ("run", "luminosityBlock", "genWeight")
+
+    def part(self, number: int, layout_id: int, *tally: Any) -> NewPartition:
+        return make_partition(number, layout_id)._replace(tally=EncodedTally(*tally))
+
+    def test_a_tally_is_what_was_committed_or_recorded(self, catalog: Catalog) -> None:
+        layout_id = catalog.add_layout(self.COLUMNS)
+        job = catalog.begin_job("dy", "key")
+        catalog.record_partition(job, self.part(0, layout_id, "1p0", b"first"))
+        (recorded,) = catalog.job_partitions(job)
+        parts = [recorded, self.part(1, layout_id, "3p-1", b""), self.part(2, layout_id)]
+        version = catalog.commit_version("dy", SCHEMA, parts, job=job)
+
+        names = [one.object.name for one in parts]
+        assert catalog.partition_tallies(version, 0, 3) == [
+            PartitionTally(0, 100, names[0], "1p0", names[0], b"first"),
+            PartitionTally(1, 100, names[1], "3p-1", names[1], b""),
+            PartitionTally(2, 100, names[2], None, names[2], None),
+        ]
+        catalog.record_tallies({names[2]: "5p0", "gone": "7p0"}, {names[2]: b"third", names[0]: b"other"})
+        assert catalog.partition_tallies(version, 2, 3) == [
+            PartitionTally(2, 100, names[2], "5p0", names[2], b"third")
+        ]
+        assert catalog.partition_tallies(version, 0, 1)[0].sections == b"first"
+
+    def test_columns_count_as_they_are_in_the_newest_object(self, catalog: Catalog) -> None:
+        base, other, run = (catalog.add_layout(one) for one in (self.COLUMNS, ("genWeight", "x"), ("run",)))
+        lacking = catalog.add_layout(["x"])
+        new = [self.part(0, base, "1p0", b"base"), self.part(1, lacking)]
+        first = catalog.commit_version("dy", SCHEMA, new)
+        parts = catalog.partitions(first)
+        beside = make_object(7, other), make_object(8, run)
+        second = catalog.commit_version("dy", SCHEMA, [parts[0]._replace(sets=beside), parts[1]])
+        catalog.record_tallies({beside[0].name: "9p0"}, {})
+
+        names = [one.object.name for one in parts]
+        nothing = PartitionTally(1, 100, None, None, None, None)
+        assert catalog.partition_tallies(first, 0, 2) == [
+            PartitionTally(0, 100, names[0], "1p0", names[0], b"base"),
+            nothing,
+        ]
+        assert catalog.partition_tallies(second, 0, 2) == [
+            PartitionTally(0, 100, beside[0].name, "9p0", "", None),
+            nothing,
+        ]
+
+    def test_a_sweep_forgets_tallies_of_objects_that_nobody_uses(self, catalog: Catalog) -> None:
+        layout_id = catalog.add_layout(self.COLUMNS)
+        kept, dropped = (self.part(i, layout_id, "1p0", b"x") for i in range(2))
+        version = catalog.commit_version("kept", SCHEMA, [kept])
+        catalog.commit_version("dropped", SCHEMA, [dropped])
+        catalog.drop_dataset("dropped")
+        catalog.sweep()
+        assert rows(catalog)["object_weights"] == rows(catalog)["object_sections"] == 1
+        assert catalog.partition_tallies(version, 0, 1)[0].sections == b"x"
+
+    def test_a_version_that_was_dropped_has_none(self, committed: Committed) -> None:
+        committed.catalog.drop_version("dy", 1)
+        with pytest.raises(NotFound, match="was dropped"):
+            committed.catalog.partition_tallies(committed.version, 0, 3)
+
+
 class TestManyWriters:
     def test_threads_that_append_at_once_all_succeed(self, catalog: Catalog) -> None:
         layout_id = catalog.add_layout(PHYSICAL)
@@ -829,6 +897,8 @@ class TestCost:
             "one_list",
             "layout_index",
             "version_partitions",
+            "partition_tallies",
+            "set_tallies",
         ):
             select = getattr(statements, name)
             wanted = {key: values[key] for key in select.compile().params if key in values}
