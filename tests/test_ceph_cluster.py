@@ -6,7 +6,6 @@ import errno
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from waiting import wait_until
 
 from skyhook_casa.ceph_cluster import Cluster, admin, cluster, daemons, s3
 from skyhook_casa.ceph_cluster.classes import class_names
@@ -341,10 +341,7 @@ def test_a_cluster_ends_with_the_process_that_wanted_it(tmp_path: Path, ceph: Cl
     done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
-    limit = time.monotonic() + 30
-    while folder.exists() and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not folder.exists()
+    wait_until(lambda: not folder.exists(), "the cluster is gone")
     assert not ours(folder)
 
 
