@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,25 @@ def test_a_cut_finds_the_events_once(client: Client, fetched: list[Any]) -> None
     assert [set(names) for names in fetched] == [{"run", "luminosityBlock", "event"}]
     events.run.tolist(), events.event.tolist()
     assert len(fetched) == 1
+
+
+@pytest.mark.parametrize("cut", [None, CUT])
+def test_what_was_touched_of_one_part_comes_at_once_for_the_next(
+    client: Client, fetched: list[Any], cut: str | None
+) -> None:
+    """Column by column of the first; of the others in one fetch, and what is touched besides in its own."""
+    first, second, third = islice(client.query("dy", cut=cut).nanoevents_partitions(), 3)
+    expected = [ak.sum(events.Muon.pt) + ak.sum(events.MET.pt) for events in (first, second)]
+    before = len(fetched)
+    assert before > 2
+
+    ak.sum(third.Muon.eta)
+    sums = [ak.sum(events.Muon.pt) + ak.sum(events.MET.pt) for events in (second, third)]
+
+    assert sums[0] == expected[1]
+    told = [set(names) for names in fetched[before:]]
+    assert len(told) == len(fetched) - before <= 2
+    assert {"nMuon", "Muon_pt", "MET_pt"} <= told[0]
 
 
 def test_columns_that_are_named_come_at_once(client: Client, fetched: list[Any]) -> None:

@@ -70,6 +70,7 @@ class Answer:
                 f"events.{value.objects[0][0]}[…]; to_awkward() and to_file() can thin"
             )
         self._bounds: list[int] | None = None
+        self._touched_last: dict[str, None] = {}
         self.backend: Backend = question.backend
         self.version: DatasetVersion = question.version
         stored = {column.name: column for column in self.backend.columns(self.version)}
@@ -160,6 +161,11 @@ class Answer:
         """Return the events of one partition."""
         return Part(Selection(self, (partition, partition + 1)), None)
 
+    def habit(self, touched: dict[str, None]) -> dict[str, None]:
+        """Return what is touched of the selection before, and take note of the next one's `touched`."""
+        before, self._touched_last = self._touched_last, touched
+        return before
+
     def nothing(self) -> Part:
         """Return a part without events, for which nothing is ever fetched."""
         return Part(Selection(self, None, empty=True), None)
@@ -169,6 +175,9 @@ class Selection:
     """The events of some partitions that pass the cut. Safe to use from many threads.
 
     The first fetch finds them; later ones must find the same. They do, as a version never changes.
+
+    Who looks at one part after the other mostly touches the same columns of each: with the first of those
+    that were touched of the selection before, the others are fetched too.
 
     Parameters
     ----------
@@ -191,6 +200,8 @@ class Selection:
         """Told the report of each fetch."""
         self._lock = threading.RLock()
         self._found: dict[str, tuple[Batch, int]] = {}
+        self._touched: dict[str, None] = {}
+        self._habit: dict[str, None] | None = None
         self._selects = answer.selects and not empty
         self._rows: Array | None = None
         self._empty = empty
@@ -203,7 +214,8 @@ class Selection:
                 self._rows = np.arange(*self._range())
             if self._rows is None:
                 fields = self.answer.fields
-                self.fetch([name for name in EVENT_IDS if name in fields] or [next(iter(fields))])
+                first = [name for name in EVENT_IDS if name in fields] or [next(iter(fields))]
+                self.fetch(self._usual() or first)
             assert self._rows is not None
             return self._rows
 
@@ -236,8 +248,16 @@ class Selection:
     def column(self, name: str) -> tuple[Batch, int]:
         """Return a column: a batch that holds it, and its number there."""
         with self._lock:
-            self.fetch([name])
+            usual = self._usual()
+            self._touched[name] = None
+            self.fetch([name, *usual] if name in usual else [name])
             return self._found[name]
+
+    def _usual(self) -> tuple[str, ...]:
+        """Return what is touched of the selection before this one."""
+        if self._habit is None:
+            self._habit = {} if self._empty else self.answer.habit(self._touched)
+        return tuple(self._habit)
 
     def _read(self, names: list[str]) -> Batch:
         question = self.answer.question
