@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import copy
 from dataclasses import replace
@@ -10,16 +11,20 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import dask
 import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
+from distributed import Client as DaskClient
+from distributed import LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import wait_until
 
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
 from skyhook_casa.compile_query import Output
-from skyhook_casa.errors import InvalidRequest, NotFound, ServiceBusy
+from skyhook_casa.errors import InvalidRequest, NotFound, QueryCancelled, ServiceBusy
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.protocol import PROTOCOL_KEY, PROTOCOL_VERSION
 from skyhook_casa.protocol import delivery_pb2 as pb
@@ -27,12 +32,15 @@ from skyhook_casa.protocol.batches import to_ipc, wire_form
 from skyhook_casa.protocol.held import Held, Position
 from skyhook_casa.query import Query
 from skyhook_casa.report import Report
+from skyhook_casa.split import Split
 from skyhook_client import Client
 from skyhook_server.callers import VersionCheck
+from skyhook_server.cluster import CALM, LOOPBACK
+from skyhook_server.dask_worker import places, run_here
 from skyhook_server.dispatcher import THREADS_LEAST, Dispatcher
 from skyhook_server.line import FIRST_BYTES, Line, Piece
 from skyhook_server.metrics import Metrics
-from skyhook_server.place import Made
+from skyhook_server.place import Made, Place
 from skyhook_server.plans import Plans, Prepared
 from skyhook_server.query_run import QueryRun
 from skyhook_server.result_cache import ENTRY_BYTES, Kept, ResultCache, not_held
@@ -679,6 +687,68 @@ def test_a_query_that_was_closed_frees_what_comes_later(dataset: Client) -> None
         assert run.take() is None
 
     asyncio.run(test())
+
+
+# -- where splits run ----------------------------------------------------------------------------
+def whole(client: Client) -> Split:
+    prepared = Plans(client.catalog, 8).prepare(Query.make("dy"))
+    return Split("q", prepared.work("read", False, b""), prepared.parts, Position(0))
+
+
+def test_an_answer_that_nobody_wants_any_more_does_not_stay(dataset: Client) -> None:
+    """Whether that is known before the first partition, between two, or when its events are there."""
+    split = whole(dataset)
+    place = Place(Shelf(300.0))
+    place.add_store(dataset.backend.store)
+
+    for questions in (1, 2, len(split.parts) + 1):
+        answers = iter([False] * (questions - 1))
+        with pytest.raises(QueryCancelled):
+            place.run(split, dataset.backend.url, lambda answers=answers: next(answers, True))
+        assert len(place.shelf) == 0
+
+    place.run(split, dataset.backend.url)
+    assert len(place.shelf) == 1
+
+
+def test_a_task_knows_when_nobody_waits_for_it_any_more(dataset: Client) -> None:
+    """Dask cannot end what a thread does."""
+    begun, told = threading.Event(), threading.Event()
+
+    class Waiting(Place):
+        def run(self, split: Split, store_url: str, cancelled: Callable[[], bool] = bool) -> Made:
+            assert not cancelled()
+            begun.set()
+            wait_until(cancelled, "the task was released")
+            told.set()
+            raise QueryCancelled("ended")
+
+    async def test() -> None:
+        with dask.config.set(CALM):
+            async with (
+                LocalCluster(
+                    n_workers=1,
+                    threads_per_worker=1,
+                    processes=False,
+                    asynchronous=True,
+                    dashboard_address=LOOPBACK,
+                    worker_dashboard_address=LOOPBACK,
+                    protocol="inproc://",
+                    memory_limit=0,
+                ) as cluster,
+                DaskClient(cluster, asynchronous=True, set_as_default=False) as client,
+            ):
+                future = client.submit(run_here, "waiting", whole(dataset).encode(), "x", key="one")
+                await asyncio.to_thread(begun.wait, 60)
+                future.release()
+                await asyncio.to_thread(told.wait, 60)
+
+    places["waiting"] = Waiting(Shelf(300.0))
+    try:
+        asyncio.run(test())
+    finally:
+        del places["waiting"]
+    assert told.is_set()
 
 
 # -- what is kept --------------------------------------------------------------------------------

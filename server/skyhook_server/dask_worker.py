@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ _setting_up = threading.Lock()
 
 def run_here(key: str, payload: bytes, store_url: str) -> Made:
     """Run a split in the process of the service. Raises as `run_split` does."""
-    return places[key].run(Split.decode(payload), store_url)
+    return places[key].run(Split.decode(payload), store_url, _released())
 
 
 def run_on_worker(host: str | None, ticket_s: float, payload: bytes, store_url: str) -> Made:
@@ -44,7 +45,22 @@ def run_on_worker(host: str | None, ticket_s: float, payload: bytes, store_url: 
         What the split raises.
     """
     host = host or urlsplit(get_worker().address).hostname or "127.0.0.1"
-    return _worker_place(host, ticket_s).run(Split.decode(payload), store_url)
+    return _worker_place(host, ticket_s).run(Split.decode(payload), store_url, _released())
+
+
+def _released() -> Callable[[], bool]:
+    """Return what tells whether nobody waits for the task of this thread any more.
+
+    Its query may have ended, or another worker was faster. Then nobody else would free its answer.
+    """
+    worker = get_worker()
+    key, tasks = worker.get_current_task(), worker.state.tasks
+
+    def released() -> bool:
+        task = tasks.get(key)
+        return task is None or task.state == "cancelled"
+
+    return released
 
 
 def _worker_place(host: str, ticket_s: float) -> Place:

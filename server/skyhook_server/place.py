@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from skyhook_casa.errors import QueryCancelled
 from skyhook_casa.execution import Choice
 from skyhook_casa.protocol import INLINE_BYTES
 from skyhook_casa.protocol.batches import to_ipc, wire_form
@@ -79,11 +80,14 @@ class Place:
         store_url: str,
         cancelled: Callable[[], bool] = bool,
     ) -> Made:
-        """Run a split and keep its answer. Raises as `run_split` does."""
+        """Run a split and keep its answer, unless nobody wants it any more. Raises as `run_split` does."""
         began = time.perf_counter()
         store = self._store(store_url)
         outcome = run_split(split, store, self._choice(split, store), cancelled)
         made = self._keep(split, outcome)
+        if cancelled():
+            self.shelf.drop([made.ticket] if made.ticket else [])
+            raise QueryCancelled(f"query {split.query_id} was ended")
         return replace(made, seconds=time.perf_counter() - began)
 
     def forget(self, query_id: str) -> None:
