@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test test-fast protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served bench clean
+.PHONY: help venv build test test-fast protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served notebooks bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -104,6 +104,9 @@ demo-ceph: object-class  ## the demo with cuts inside the OSDs of a real Ceph cl
 
 demo-served: build  ## the demo through a service, which it starts and ends
 	@$(BIN)/python docs/examples/demo_served.py demo-output
+
+notebooks: venv build  ## execute the notebooks of docs/examples anew, in place
+	@$(BIN)/python tools/notebooks.py docs/examples/*.ipynb
 
 bench: venv build  ## the benchmarks beside their peers: 6 GB of data in bench-data/, an hour
 	@$(PIP) --no-build-isolation --editable ".[bench]"

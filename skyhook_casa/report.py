@@ -89,6 +89,8 @@ class Report(Tallied):
         """The report in a few lines."""
         return "\n".join(f"{name:<11}{text}" for name, text in self.lines())
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return table_html(self.lines())
 

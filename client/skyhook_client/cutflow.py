@@ -101,6 +101,8 @@ class Cutflow:
             for row in rows
         )
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         head, *rows = (
             "".join(
