@@ -87,14 +87,25 @@ def small(client: Client, dataset: str, number: int) -> Any:
     return query.to_awkward()
 
 
+def fresh(client: Client, dataset: str, number: int) -> Any:
+    """The same, and a query that nobody asked before."""
+    columns, cut = SMALL
+    query = client.query(dataset, columns, cut.format(20 + number / 1e9), limit=1 + number % 20)
+    return query.to_awkward()
+
+
+ASKS = {"some small queries again and again": small, "small queries that are all different": fresh}
+
+
 def repeated(client: Client, dataset: str) -> Any:
     columns, cut = SMALL
     return client.query(dataset, columns, cut.format(40), limit=10).to_awkward()
 
 
 def bench_latency(remote: Client, embedded: Client, dataset: str, count: int = 400) -> None:
+    offset = 900_000_000  # beyond the numbers of `bench_concurrent`
     for label, ask in (
-        ("a new small query each time", lambda client, n: small(client, dataset, n)),
+        ("a new small query each time", lambda client, n: fresh(client, dataset, n + offset)),
         ("the same small query", lambda client, n: repeated(client, dataset)),
     ):
         for number in range(50):
@@ -114,31 +125,30 @@ def bench_latency(remote: Client, embedded: Client, dataset: str, count: int = 4
 def bench_concurrent(address: str, store: str, dataset: str, users: int = 32, seconds: float = 8.0) -> None:
     """Compare what many users get from the service with what each core gets from the embedded engine."""
     cores = len(os.sched_getaffinity(0))
-    service = _throughput(
-        [sys.executable, "-m", "bench.service", "--user", address, dataset], cores, users, seconds
-    )
-    alone = _throughput(
-        [sys.executable, "-m", "bench.service", "--user", store, dataset], cores, cores, seconds
-    )
-    show(
-        f"{users} users, small queries: service, {cores} embedded",
-        f"{service:.0f}, {alone:.0f} /s",
-        "ratio 0.8",
-    )
-    show("  ratio", f"{service / alone:.2f}", "0.8")
+    for what in ASKS:
+        rates = []
+        for place, count in ((address, users), (store, cores)):
+            command = [sys.executable, "-m", "bench.service", "--user", place, dataset, what]
+            rates.append(_throughput(command, cores, count, seconds))
+        show(f"{users} users, {what}:", "", "")
+        show(f"  service, {cores} embedded", f"{rates[0]:.0f}, {rates[1]:.0f} /s", "")
+        show("  ratio", f"{rates[0] / rates[1]:.2f}", "0.8")
 
 
 def _throughput(command: list[str], processes: int, users: int, seconds: float) -> float:
     """Return queries a second of `users` that are threads of some processes."""
     each = [str(users // processes), str(seconds)]
     running = [
-        subprocess.Popen([*command, *each], stdout=subprocess.PIPE, text=True) for _ in range(processes)
+        subprocess.Popen([*command, *each, str(number)], stdout=subprocess.PIPE, text=True)
+        for number in range(processes)
     ]
     return sum(float(process.communicate()[0]) for process in running)
 
 
-def run_user(address: str, dataset: str, threads: int, seconds: float) -> None:
+def run_user(address: str, dataset: str, what: str, threads: int, seconds: float, process: int) -> None:
     """Ask small queries for some time; print how many a second were answered."""
+    asked = ASKS[what]
+    first = process * 100_000_000
     own = None if address.startswith("grpc:") else 1
     client = skyhook_casa.connect(address, threads=own, progress=False)
     for number in range(10):
@@ -148,12 +158,12 @@ def run_user(address: str, dataset: str, threads: int, seconds: float) -> None:
     def ask(start: int) -> int:
         done = 0
         while time.monotonic() < until:
-            small(client, dataset, start + done)
+            asked(client, dataset, start + done)
             done += 1
         return done
 
     with ThreadPoolExecutor(threads) as pool:
-        print(sum(pool.map(ask, range(0, 1000 * threads, 1000))) / seconds)
+        print(sum(pool.map(ask, range(first, first + 1_000_000 * threads, 1_000_000))) / seconds)
 
 
 # -- large answers ------------------------------------------------------------------------------
@@ -251,7 +261,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--bare"]:
         return run_bare(*sys.argv[2:4])
     if sys.argv[1:2] == ["--user"]:
-        return run_user(sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
+        place, dataset, what, threads, seconds, process = sys.argv[2:8]
+        return run_user(place, dataset, what, int(threads), float(seconds), int(process))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
