@@ -32,6 +32,7 @@ from .nanoaod_tables import (
     Field,
     bit_names,
 )
+from .root_titles import set_titles
 
 if TYPE_CHECKING:
     import uproot
@@ -229,17 +230,8 @@ def _event_tree(file: uproot.WritableDirectory, layout: _Layout, clusters: int) 
     types = {name: np.dtype(t) if isinstance(t, str) else t for name, t in types.items()}
     tree = file.mktree("Events", types, title="Events", initial_basket_capacity=clusters + 2)
     if not layout.bits:
-        _set_titles(tree, _titles(layout))
+        set_titles(tree, _titles(layout))
     return tree
-
-
-def _set_titles(tree: Any, titles: dict[str, str]) -> None:
-    """Give the branches of a new tree their titles; uproot has no public way to."""
-    writer = tree._cascading
-    for branch in writer._branch_data:
-        if branch["kind"] != "record":
-            branch["fTitle"] = titles[branch["fName"]]
-    writer._relocate(tree._file, tree._file.sink)
 
 
 def _compression(name: str) -> Any:

@@ -88,6 +88,7 @@ def test_root_is_nanoaod_again(client: Client, events: Any, tmp_path: Path) -> N
         tree = file["Events"]
         assert tree["Muon_pt"].count_branch.name == "nMuon"
         assert tree["Muon_pt"].num_baskets > 3
+        assert [tree[name].title for name in COLUMNS] == [events[name].title for name in COLUMNS]
         found = tree.arrays()
     reference = expected(events)
     assert set(found.fields) == set(COLUMNS)

@@ -11,6 +11,7 @@ import numpy as np
 from skyhook_casa.batch import Array, Batch
 from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.root_titles import set_titles
 
 from ..arrays import list_names, to_awkward
 from ..layout import Group, flat_groups, list_groups
@@ -49,6 +50,7 @@ class TreeWriter(Writer):
                 )
         file = uproot.recreate(path)
         self._tree = file.mktree(NAME, types, title=NAME)
+        set_titles(self._tree, {one.name: one.title for one in self.outputs if one.title})
         return file
 
     def _counted(self, group: Group) -> str | None:
