@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -154,7 +155,9 @@ class Delivery(DeliveryServicer):
         """Check every object of a version."""
         engine = self._engine
         found = await self._look(
-            context, lambda catalog: verify(catalog, engine.store, _version(catalog, request), False)
+            context,
+            lambda catalog: verify(catalog, engine.store, _version(catalog, request), False),
+            threads=engine.chores,
         )
         yield pb.VerifyEvent(found=to_message(found, pb.Verification))
 
@@ -163,7 +166,9 @@ class Delivery(DeliveryServicer):
         grace_s = request.grace_s if request.HasField("grace_s") else GRACE_S
         store, dry_run = self._engine.store, request.dry_run
         found = await self._look(
-            context, lambda catalog: collect_garbage(catalog, store, dry_run=dry_run, grace_s=grace_s)
+            context,
+            lambda catalog: collect_garbage(catalog, store, dry_run=dry_run, grace_s=grace_s),
+            threads=self._engine.chores,
         )
         return to_message(found, pb.Garbage)
 
@@ -173,13 +178,14 @@ class Delivery(DeliveryServicer):
     ) -> AsyncIterator[pb.AddColumnsEvent]:
         """Join columns of files to the events of a dataset."""
         adding = Adding(self._engine, request)
-        running = asyncio.ensure_future(self._do(context, adding.run))
+        running = asyncio.ensure_future(self._do(context, adding.run, self._engine.chores))
         try:
             async for progress in adding.progress(running):
                 yield pb.AddColumnsEvent(progress=progress)
             found = await running
         finally:
             adding.cancel()
+            running.cancel()  # it may wait for its turn yet
         _log.info("added_columns", client=caller(context), dataset=found.dataset, version=found.version)
         yield pb.AddColumnsEvent(found=to_message(found, pb.AddedColumns))
 
@@ -266,7 +272,13 @@ class Delivery(DeliveryServicer):
         return self._engine.status()
 
     # -- inside -------------------------------------------------------------------------------
-    async def _look(self, context: Any, what: Callable[[Catalog], T], if_none: T | None = None) -> T:
+    async def _look(
+        self,
+        context: Any,
+        what: Callable[[Catalog], T],
+        if_none: T | None = None,
+        threads: Executor | None = None,
+    ) -> T:
         """Return what the catalog says; `if_none` while there is no catalog."""
 
         def look() -> T:
@@ -278,13 +290,12 @@ class Delivery(DeliveryServicer):
                 return if_none
             return what(catalog)
 
-        return await self._do(context, look)
+        return await self._do(context, look, threads)
 
-    async def _do(self, context: Any, what: Callable[[], T]) -> T:
+    async def _do(self, context: Any, what: Callable[[], T], threads: Executor | None = None) -> T:
         """Return what a blocking function gives; its errors end the call."""
-        return await self._ended(
-            context, asyncio.get_running_loop().run_in_executor(self._engine.threads, what)
-        )
+        done = asyncio.get_running_loop().run_in_executor(threads or self._engine.threads, what)
+        return await self._ended(context, done)
 
     async def _ended(self, context: Any, what: Awaitable[T]) -> T:
         """Return what comes of something; its errors end the call."""

@@ -38,6 +38,8 @@ THREADS: Final = 8
 """Threads for calls that look things up."""
 DERIVING: Final = 2
 """Queries that may store derived columns at once; more wait, and hold up no others."""
+CHORES: Final = 2
+"""Calls that may take minutes, such as joining columns, that run at once; more wait and hold up no others."""
 
 _log = get_logger(__name__)
 
@@ -58,6 +60,7 @@ class Engine:
         self.cache = ResultCache(settings.cache_bytes, settings.split_bytes)
         self.threads = ThreadPoolExecutor(THREADS, "call")
         self.deriving = ThreadPoolExecutor(DERIVING, "derive")
+        self.chores = ThreadPoolExecutor(CHORES, "chore")
         self._began_s = time.monotonic()
         self._catalog: Catalog | None = None
         self._plans: Plans | None = None
@@ -104,6 +107,7 @@ class Engine:
         await self.cluster.close()
         self.relay.close()
         self.deriving.shutdown(wait=True, cancel_futures=True)
+        self.chores.shutdown(wait=True, cancel_futures=True)
         self.threads.shutdown(wait=True, cancel_futures=True)
 
     def prepare(self, start: pb.QueryStart) -> Prepared:
