@@ -42,6 +42,10 @@ class Ceiling(System):
         for path in self.files:
             _layout(path)
 
+    @classmethod
+    def can(cls, query: BenchQuery, histogram: bool) -> bool:
+        return (query.is_skim or query.name in _COLUMNS) and super().can(query, histogram)
+
     def deliver(self) -> Arrays:
         work = self._skim_file if self.query.is_skim else self._deliver_file
         parts = self._map(work)

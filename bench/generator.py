@@ -35,6 +35,13 @@ TRACK_FIELDS = ("dxy", "dxyErr", "dz", "dzErr")
 
 Sampler = Callable[[np.ndarray], np.ndarray]
 """Takes uniform numbers, gives values."""
+Wanted = Callable[[str], bool]
+"""Says of a branch whether it is made; counters always are if their collection is."""
+
+
+def every(name: str) -> bool:
+    """Want every branch."""
+    return True
 
 
 # -- marginals ---------------------------------------------------------------------------------------
@@ -95,7 +102,9 @@ def _at_quantile(quantiles: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 # -- events ------------------------------------------------------------------------------------------
-def make_events(events: int, rng: np.random.Generator, first_event: int) -> dict[str, Any]:
+def make_events(
+    events: int, rng: np.random.Generator, first_event: int, wanted: Wanted = every
+) -> dict[str, Any]:
     """Return one cluster of events as uproot writes it: columns, and a record list per collection."""
     activity, pileup = rng.standard_normal((2, events))
 
@@ -118,11 +127,10 @@ def make_events(events: int, rng: np.random.Generator, first_event: int) -> dict
     made: dict[str, Any] = _event_numbers(events, rng, first_event)
     for name, sample in samplers().items():
         collection = name.split("_")[0].removeprefix("n")
-        if collection not in COLLECTIONS:
-            drawn = sample(uniforms.get(name, rng.random(events)))
-            made[name] = drawn
-        elif name == "n" + collection:
-            made[collection] = _collection(collection, sample(uniforms[name]).astype(np.int64), rng)
+        if collection not in COLLECTIONS and wanted(name):
+            made[name] = sample(uniforms.get(name, rng.random(events)))
+        elif name == "n" + collection and wanted(name):
+            made[collection] = _collection(collection, sample(uniforms[name]).astype(np.int64), rng, wanted)
     made["MET_phi"] = _angles(events, rng)
     return made
 
@@ -141,7 +149,7 @@ def _angles(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-np.pi, np.pi, n).astype(np.float32)
 
 
-def _collection(name: str, lengths: np.ndarray, rng: np.random.Generator) -> Any:
+def _collection(name: str, lengths: np.ndarray, rng: np.random.Generator, wanted: Wanted) -> Any:
     """Return the records of one collection."""
     import awkward as ak
 
@@ -149,7 +157,7 @@ def _collection(name: str, lengths: np.ndarray, rng: np.random.Generator) -> Any
     sentinel = rng.random(n)
     fields: dict[str, np.ndarray] = {}
     for full, sample in samplers().items():
-        if full.startswith(name + "_"):
+        if full.startswith(name + "_") and wanted(full):
             fields[full[len(name) + 1 :]] = sample(rng.random(n))
             if full.endswith("_eta"):
                 fields["phi"] = _angles(n, rng)
@@ -158,7 +166,7 @@ def _collection(name: str, lengths: np.ndarray, rng: np.random.Generator) -> Any
     if name == "Tau":
         for prefix, points in JOINT.items():
             u = rng.random(n)
-            fields |= {(prefix + p)[4:]: samplers()[prefix + p](u) for p in points}
+            fields |= {(prefix + p)[4:]: samplers()[prefix + p](u) for p in points if wanted(prefix + p)}
     if name == "Jet":
         owner = np.repeat(np.arange(len(lengths)), lengths)
         fields["pt"] = fields["pt"][np.lexsort((-fields["pt"], owner))]
@@ -176,7 +184,7 @@ def _shape_muons(
     soft = _at_quantile(np.array(LATER_MUON_PT_GEV), rng.random(int(later.sum())))
     fields["pt"][later] = soft.astype(np.float32)
     lost = sentinel < 0.1604
-    for name in TRACK_FIELDS:
+    for name in filter(fields.__contains__, TRACK_FIELDS):
         again = samplers()["Muon_" + name](rng.uniform(0.1604, 1, len(sentinel)))
         fields[name] = np.where(lost, np.float32(-999), again)
     chosen = np.flatnonzero(lengths >= 2)
@@ -212,16 +220,18 @@ def _z_muons(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 # -- files -------------------------------------------------------------------------------------------
-def write(path: Path, events: int, first_event: int, seed: int) -> Path:
-    """Write one ROOT file, zlib level 1."""
+def write(
+    path: Path, events: int, first_event: int, seed: int, wanted: Wanted = every, level: int = 1
+) -> Path:
+    """Write one ROOT file, by default with zlib level 1; level 0 does not compress."""
     import awkward as ak
     import uproot
 
     rng = np.random.default_rng([seed, first_event])
-    with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
+    with uproot.recreate(path, compression=uproot.ZLIB(level) if level else None) as file:
         tree = None
         for start in range(0, events, CLUSTER_EVENTS):
-            made = make_events(min(CLUSTER_EVENTS, events - start), rng, first_event + start)
+            made = make_events(min(CLUSTER_EVENTS, events - start), rng, first_event + start, wanted)
             if tree is None:
                 types = {
                     n: a.dtype if isinstance(a, np.ndarray) else ak.type(a).content for n, a in made.items()

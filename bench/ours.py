@@ -1,14 +1,21 @@
-"""skyhook_casa through its public API."""
+"""skyhook_casa through its public API: embedded, and through a service that is a process of its own."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .analysis_data import DATASET
 from .peers import System
-from .queries import Arrays, BenchQuery, Histograms, fill
+from .queries import Arrays, BenchQuery, Histograms
+
+SCRIPTS = Path(__file__).parents[1] / "docs/examples/adl"
 
 
 class Skyhook(System):
@@ -17,11 +24,18 @@ class Skyhook(System):
     kind = "root"
 
     def __init__(self, data: Path, query: BenchQuery, cores: int, files: int | None) -> None:
+        super().__init__(data, query, cores, files)
+        self._dataset = dataset_name(files)
+        self._client = self._connected(data / "store", cores)
+
+    @classmethod
+    def can(cls, query: BenchQuery, histogram: bool) -> bool:
+        return (histogram or bool(query.ours)) and super().can(query, histogram)
+
+    def _connected(self, store: Path, cores: int) -> Any:
         import skyhook_casa
 
-        super().__init__(data, query, cores, files)
-        self._client = skyhook_casa.connect(data / "store", threads=cores, progress=False)
-        self._dataset = dataset_name(files)
+        return skyhook_casa.connect(store, threads=cores, progress=False)
 
     def deliver(self) -> Arrays:
         import awkward as ak
@@ -35,7 +49,46 @@ class Skyhook(System):
         }
 
     def histogram(self) -> Histograms:
-        return fill(self.query, self.deliver(), threads=self.cores)
+        """Fill by the script of the documentation."""
+        if str(SCRIPTS) not in sys.path:
+            sys.path.insert(0, str(SCRIPTS))
+        script = importlib.import_module(self.query.name)
+        names = {"score": "btag"} if self.query.name == "q6" else {}
+        made = script.query(self._client, self._dataset, **names)
+        filled = made.values() if isinstance(made, Mapping) else [made]
+        return {
+            name: one.values(flow=True).astype(np.int64)
+            for name, one in zip(self.query.axes, filled, strict=True)
+        }
+
+
+class Service(Skyhook):
+    """skyhook_casa, through a service that keeps no answers."""
+
+    @classmethod
+    def can(cls, query: BenchQuery, histogram: bool) -> bool:
+        return histogram and super().can(query, histogram)
+
+    def _connected(self, store: Path, cores: int) -> Any:
+        import skyhook_casa
+
+        from .service import serving
+
+        self._running = ExitStack()
+        address = self._running.enter_context(serving(str(store), cache_bytes=0))
+        return skyhook_casa.connect(address, progress=False)
+
+    def close(self) -> None:
+        self._client.close()
+        self._running.close()
+
+
+class LongService(Service):
+    """The same, over the long dataset."""
+
+    def __init__(self, data: Path, query: BenchQuery, cores: int, files: int | None) -> None:
+        super().__init__(data, query, cores, files)
+        self._dataset = DATASET
 
 
 def dataset_name(files: int | None) -> str:

@@ -19,7 +19,8 @@ from .data import COLLECTIONS, files_of
 from .queries import BINS, SKIM_COLUMNS, Arrays, BenchQuery, Histograms, deliver_awkward, fill
 
 STEP_EVENTS = 100_000
-"""Events that the awkward systems work on at a time in q6, whose combinations fill memory."""
+STEPPED = ("q6", "q7", "q8")
+"""The awkward systems work on so many events at a time in these, whose combinations fill memory."""
 
 
 class System(ABC):
@@ -45,6 +46,9 @@ class System(ABC):
     @abstractmethod
     def histogram(self) -> Histograms:
         """Return the histograms of the query, filled the system's own way."""
+
+    def close(self) -> None:  # noqa: B027
+        """End what runs beside this process."""
 
 
 # -- libraries that give awkward arrays, file by file ------------------------------------------------
@@ -106,7 +110,7 @@ class Uproot(PerFile):
 
         with uproot.open(path) as file:
             tree = file["Events"]
-            step = STEP_EVENTS if query.name == "q6" else tree.num_entries
+            step = STEP_EVENTS if query.name in STEPPED else tree.num_entries
             parts = [
                 deliver_awkward(query, events)
                 for events in tree.iterate(query.columns, step_size=step, library="ak", how=dict)
@@ -125,7 +129,7 @@ class Coffea(PerFile):
 
         with uproot.open(path) as file:
             entries = file["Events"].num_entries
-        step = STEP_EVENTS if query.name == "q6" else 250_000
+        step = STEP_EVENTS if query.name in STEPPED else 250_000
         ranges = [(start, min(entries, start + step)) for start in range(0, entries, step)]
         return _joined([cls._deliver(cls._open(path, *where), query) for where in ranges])
 
@@ -280,7 +284,7 @@ class DuckDB(System):
 
     @classmethod
     def can(cls, query: BenchQuery, histogram: bool) -> bool:
-        return query.name != "q6" and super().can(query, histogram)
+        return query.name not in STEPPED and super().can(query, histogram)
 
     def deliver(self) -> Arrays:
         if self.query.is_skim:
@@ -345,7 +349,7 @@ class Polars(System):
 
     @classmethod
     def can(cls, query: BenchQuery, histogram: bool) -> bool:
-        return query.name not in ("q5", "q6") and super().can(query, histogram)
+        return query.name not in ("q5", *STEPPED) and super().can(query, histogram)
 
     def deliver(self) -> Arrays:
         frame = (self._skim() if self.query.is_skim else self._values()).collect(engine=self.engine)

@@ -21,13 +21,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .analysis_data import expected as long_answers
 from .data import expected_answer, files_of
 from .machine import state_machine
 from .ours import dataset_name, ingest
 from .queries import QUERIES, Answer, difference
-from .systems import CEILING, OURS, PEERS, SLOW_FILES, SYSTEMS
+from .systems import CEILING, OURS, PEERS, SERVICES, SLOW_FILES, SYSTEMS
 
 MODES = ("deliver", "histogram")
+LONG_SYSTEM = SERVICES[1]
+"""The system over the dataset of `bench.analysis_data`."""
 
 
 class WrongAnswer(Exception):
@@ -40,12 +43,18 @@ class Cell:
     def __init__(self, data: Path, system: str, query: str, mode: str, cores: int) -> None:
         self.data, self.system, self.query, self.mode, self.cores = data, system, query, mode, cores
         self.files = QUERIES[query].files or SLOW_FILES.get(system)
+        if system == LONG_SYSTEM:
+            self._expected = long_answers(data)[query]
+            self.events = sum(next(iter(long_answers(data)["q1"].histograms.values())))
+        else:
+            self._expected = expected_answer(data, query, self.files)
+            self.events = sum(events_per_file(data)[: self.files])
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         command = [sys.executable, "-m", "bench.worker", str(data)]
         command += ["--system", system, "--query", query, "--mode", mode, "--cores", str(cores)]
         command += [] if self.files is None else ["--files", str(self.files)]
         pinned = ["taskset", "-c", ",".join(map(str, range(cores))), *command]
-        self._expected = expected_answer(data, query, self.files)
         self._process = subprocess.Popen(
             pinned,
             cwd=Path(__file__).parents[1],
@@ -61,25 +70,28 @@ class Cell:
         assert self._process.stdin is not None
         self._process.stdin.write("again\n")
         self._process.stdin.flush()
-        self.seconds.append(self._read())
+        seconds, cpu_seconds = self._read()
+        self.seconds.append(seconds)
+        self.cpu_seconds.append(cpu_seconds)
 
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
-    def record(self, events: int) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return what is kept of the cell."""
         return {
             "system": self.system,
             "query": self.query,
             "mode": self.mode,
             "cores": self.cores,
-            "events": events,
+            "events": self.events,
             "seconds": [round(s, 6) for s in self.seconds],
+            "cpu_seconds": [round(s, 2) for s in self.cpu_seconds],
         }
 
-    def _read(self) -> float:
+    def _read(self) -> tuple[float, float]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -88,7 +100,7 @@ class Cell:
         wrong = difference(QUERIES[self.query], Answer(**result["answer"]), self._expected)
         if wrong:
             raise WrongAnswer(f"{self.system} ({self.mode}, {self.cores} cores): {wrong}")
-        return float(result["seconds"])
+        return float(result["seconds"]), float(result["cpu_seconds"])
 
 
 def _environment(cores: int) -> dict[str, str]:
@@ -111,8 +123,7 @@ def run_query(
     finally:
         for cell in cells:
             cell.close()
-    events = events_per_file(data)
-    return [cell.record(sum(events[: cell.files])) for cell in cells]
+    return [cell.record() for cell in cells]
 
 
 def events_per_file(data: Path) -> list[int]:
@@ -174,7 +185,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--queries", default=",".join(QUERIES))
-    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--systems", default=",".join(name for name in SYSTEMS if name not in SERVICES))
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--cores", default="1,2")
     parser.add_argument("--repetitions", type=int, default=5)

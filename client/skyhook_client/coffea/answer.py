@@ -214,8 +214,8 @@ class Selection:
                 self._rows = np.arange(*self._range())
             if self._rows is None:
                 fields = self.answer.fields
-                first = [name for name in EVENT_IDS if name in fields] or [next(iter(fields))]
-                self.fetch(self._usual() or first)
+                first: list[str] = [name for name in EVENT_IDS if name in fields]
+                self.fetch(self._usual() or first or [next(iter(fields))])
             assert self._rows is not None
             return self._rows
 

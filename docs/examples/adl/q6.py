@@ -10,15 +10,17 @@ from adl import main
 import skyhook_client
 
 
-def query(client: skyhook_client.Client, dataset: str) -> Mapping[str, hist.Hist]:
-    """Return the histograms ``pt`` and ``btag``, filled in one pass."""
+def query(
+    client: skyhook_client.Client, dataset: str, score: str = "btagDeepFlavB"
+) -> Mapping[str, hist.Hist]:
+    """Return the histograms ``pt`` and ``btag``, filled in one pass; `score` names the b-tag of jets."""
     events = client.query(
         dataset,
         ["Jet_pt"],
         define={
             "tops": "combinations(Jet, 3)",
             "top": "tops[argmin(abs(tops.mass - 172.5))]",
-            "btag": "max(top.slot0.btagDeepFlavB, top.slot1.btagDeepFlavB, top.slot2.btagDeepFlavB)",
+            "btag": f"max(top.slot0.{score}, top.slot1.{score}, top.slot2.{score})",
         },
         cut="nJet >= 3",
     )
