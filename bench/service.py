@@ -33,8 +33,6 @@ SMALL = ("MET_pt Muon_pt".split(), "MET_pt > {}")
 LARGE_TERMS = [
     f"sin({k} * Jet_phi) * cosh(Jet_eta / {k + 1}) * exp(-Jet_pt / {10 * k})" for k in range(1, 17)
 ]
-    f"sin({k} * Jet_phi) * cosh(Jet_eta / {k + 1}) * exp(-Jet_pt / {10 * k})" for k in range(1, 17)
-)
 LARGE_CUT = f"sum({' + '.join(LARGE_TERMS)}) > 1"
 """It takes two cores about a second for four million events."""
 REPETITIONS = 5
