@@ -97,10 +97,13 @@ class Explanation:
         return table_html(self.lines())
 
 
-def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanation:
+def explain(
+    plan: Plan, store: ObjectStore, execution: str = "auto", reader: str = "in this process"
+) -> Explanation:
     """Return what `plan` would do on `store`.
 
     Reads, of each object, the directory rows of the columns that the plan reads, if the user may.
+    What does not run inside the store runs where `reader` says.
 
     Raises
     ------
@@ -141,7 +144,7 @@ def explain(plan: Plan, store: ObjectStore, execution: str = "auto") -> Explanat
         cut_bytes={} if sizes is None else {n: sizes[n] for n in there if n in for_cut},
         output_bytes={} if sizes is None else {n: sizes[n] for n in there if n not in for_cut},
         object_bytes=object_bytes,
-        place=_place(choice, store, bool(parts) and all(part.sets for part in parts)),
+        place=_place(choice, store, reader, bool(parts) and all(part.sets for part in parts)),
         bytes_known=sizes is not None,
         computes=tuple(one.name for one in plan.pending),
     )
@@ -200,8 +203,8 @@ def column_bytes(
     return [int(np.frombuffer(r, "<u4")[_STORED_BYTES_AT // 4 :: _ENTRY_BYTES // 4].sum()) for r in rows]
 
 
-def _place(choice: Choice, store: ObjectStore, merges: bool) -> str:
-    where = f"inside {store.url}" if choice.pushdown and not merges else f"in this process, on {store.url}"
+def _place(choice: Choice, store: ObjectStore, reader: str, merges: bool) -> str:
+    where = f"inside {store.url}" if choice.pushdown and not merges else f"{reader}, on {store.url}"
     return f"{where} ({choice.reason})" if choice.reason else where
 
 

@@ -146,7 +146,7 @@ class _Run:
     def __init__(self, split: Split, store: ObjectStore, choice: Choice) -> None:
         work = split.work
         self._split = split
-        self._choice = choice if store.pushes_down else None
+        self._choice = choice
         self._worker = Worker(work, store, choice, work.histograms)
         self._result = Batch.result(work.outputs, work.rows, work.histograms)
         self._report = Report(work.dataset, work.version)
@@ -204,7 +204,7 @@ class _Run:
         report.cutflow = [(term, 0) for term in work.terms]
         report.count(self._result.report())
         report.bytes_moved = self._worker.bytes_moved
-        report.reason = "" if self._choice is None else self._choice.reason
+        report.reason = self._choice.reason
         report.splits = 1
         bins = [self._result.histogram(number) for number in range(count_histograms(work.histograms))]
         histograms = tuple((sums.copy(), None if more is None else more.copy()) for sums, more in bins)

@@ -143,6 +143,7 @@ def test_short_answers_equal_the_embedded_ones(stored: Client, served: Client, n
             here.events_out,
             here.cutflow,
         )
+        assert there.reason == here.reason
         assert (there.partitions_done, there.partitions_planned) == (
             here.partitions_done,
             here.partitions_planned,
@@ -161,6 +162,13 @@ def test_counts_rows_and_histograms_of_short_queries_need_no_stream(stored: Clie
         lambda client: client.query("one").hist("MET_pt", bins=10, range=(0, 100)).values(flow=True).tolist(),
     ):
         assert ask(served) == ask(stored)
+
+
+def test_explain_says_who_reads(stored: Client, served: Client) -> None:
+    places = [client.query("dy", ["event"]).explain().place for client in (stored, served)]
+
+    assert places[0].startswith("in this process, on file://")
+    assert places[1].startswith("by the workers of the service, on file://")
 
 
 def test_a_long_query_comes_as_a_stream_until_its_answer_is_kept(served: Client) -> None:

@@ -224,7 +224,8 @@ class Delivery(DeliveryServicer):
         def explained() -> Any:
             prepared: Prepared = self._engine.prepare(request)
             with prepared.lock:
-                return explain(prepared.plan, self._engine.store, request.execution or "auto")
+                store, execution = self._engine.store, request.execution or "auto"
+                return explain(prepared.plan, store, execution, "by the workers of the service")
 
         return to_message(await self._do(context, explained), pb.Explanation)
 
