@@ -10,6 +10,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
+from fake_service import NOT_LONG
 from ingest_helpers import sample
 
 pytest.importorskip("coffea")
@@ -107,7 +108,8 @@ def runner(client: Client) -> Any:
 
 def stock(path: Path, instance: Any, dataset: str = "dy", metadata: Any = None, **options: Any) -> Any:
     """What coffea's own runner gives for the file."""
-    run = Runner(IterativeExecutor(status=False), **options)
+    # Else coffea keeps what it knows of the file, with its metadata, for all later runs of the process.
+    run = Runner(IterativeExecutor(status=False), metadata_cache={}, **options)
     return run({dataset: {"files": {str(path): "Events"}, "metadata": metadata or {}}}, instance)
 
 
@@ -128,22 +130,25 @@ def assert_equal_output(found: Any, expected: Any) -> None:
 
 
 # -- the same as coffea's runner ----------------------------------------------------------------
+@pytest.fixture(scope="module")
+def everything(nano_file: Path) -> Any:
+    """What coffea's runner gives for the whole file at once."""
+    return stock(nano_file, Everything(), metadata={"year": 2018})
+
+
 @pytest.mark.parametrize(
-    "chunksize",
-    [100_000, pytest.param(400, marks=pytest.mark.slow), pytest.param(37, marks=pytest.mark.slow)],
+    ("chunksize", "cut"), [(100_000, None), (100_000, CUT), (400, None), (400, CUT), (61, None)]
 )
-def test_a_processor_gives_the_same_as_over_the_file(runner: Any, nano_file: Path, chunksize: int) -> None:
+def test_a_processor_gives_the_same_as_over_the_file(
+    runner: Any, everything: Any, chunksize: int, cut: str | None
+) -> None:
     """Events in their order, references and metadata; with the cut at the data, too."""
-    metadata = {"year": 2018}
-    expected = stock(nano_file, Everything(), metadata=metadata, chunksize=chunksize)
-    entry = {"files": "skyhook://dy", "metadata": metadata}
+    entry = {"files": "skyhook://dy", "metadata": {"year": 2018}} | ({"cut": cut} if cut else {})
 
     found = runner(chunksize=chunksize)({"dy": entry}, Everything())
-    found_with_cut = runner(chunksize=chunksize)({"dy": {**entry, "cut": CUT}}, Everything())
 
-    assert len(expected["events"]) > 100
-    assert_equal_output(found, expected)
-    assert_equal_output(found_with_cut, expected)
+    assert len(everything["events"]) > 100
+    assert_equal_output(found, everything)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,6 @@ def test_coffeas_own_processors_give_the_same(
     assert found[1]["bytesread"] > 0 and found[1]["processtime"] > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano_dy.root", "nano_dimuon.root"])
 def test_real_files_give_the_same(name: str, tmp_path: Path) -> None:
     """The files that coffea tests its runner with."""
@@ -190,7 +194,6 @@ def test_threads_give_the_same(runner: Any, nano_file: Path) -> None:
     assert_equal_output(found, stock(nano_file, muons))
 
 
-@pytest.mark.slow
 def test_processes_give_the_same(runner: Any, nano_file: Path) -> None:
     """Each opens the store, or reaches the service, by the address that it is given."""
     instance = NanoEventsProcessor(mode="virtual")
@@ -200,7 +203,6 @@ def test_processes_give_the_same(runner: Any, nano_file: Path) -> None:
     assert_equal_output(found, stock(nano_file, instance))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_dask_workers_give_the_same(runner: Any, nano_file: Path, tmp_path: Path) -> None:
     """Of a cluster of processes; columns may be kept there between runs."""
@@ -527,9 +529,9 @@ def test_damaged_partitions_can_be_skipped(nano_file: Path, tmp_path: Path) -> N
     assert found["events"] == sum(part.events for part in others)
 
 
-@pytest.mark.slow
-def test_a_service_that_is_gone_is_an_oserror(tmp_path: Path) -> None:
+def test_a_service_that_is_gone_is_an_oserror(monkeypatch: pytest.MonkeyPatch) -> None:
     """So it can be skipped, or tried again."""
+    monkeypatch.setattr("skyhook_client.remote.backend.Patience", lambda: NOT_LONG)
     run = SkyhookRunner(IterativeExecutor(status=False, retries=0), store="grpc://127.0.0.1:1")
     run_skipping = SkyhookRunner(
         IterativeExecutor(status=False, retries=0), store="grpc://127.0.0.1:1", skipbadfiles=True
@@ -563,7 +565,6 @@ def test_coffeas_runner_reads_partitions_as_parquet(client: Client, nano_file: P
     assert_equal_output(found, expected)
 
 
-@pytest.mark.slow
 def test_processes_read_partitions_as_parquet(client: Client, nano_file: Path) -> None:
     """They find the file system by its entry point."""
     instance = NanoEventsProcessor(mode="virtual")
