@@ -407,7 +407,7 @@ def test_batches_that_are_gathered_are_one(batch: Batch, data: st.DataObject) ->
     for start, stop in pairwise([0, *ends, batch.events]):
         piece = batch.slice(start, stop)
         known = [None if valid is None or valid.all() else valid for valid in piece.valid]
-        gathered.add(dataclasses.replace(piece, valid=known))
+        gathered.add(dataclasses.replace(piece, valid=known), data.draw(st.floats(0, 2)))
 
     found = gathered.whole()
 

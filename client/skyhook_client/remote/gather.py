@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from skyhook_casa.batch import Array, Batch
 from skyhook_casa.compile_query import Output
+
+ROOM_BYTES: Final = 1 << 30
+"""Most room that all columns together get for what is only expected."""
+SPARE: Final = 1.1
+"""How much more than expected there is room for."""
 
 
 class Gathered:
@@ -26,6 +31,7 @@ class Gathered:
         self._only: Batch | None = None
         """The first batch, until there is another one."""
         self._batches = 0
+        self._most = ROOM_BYTES // max(1, len(outputs))
         self._events = 0
         self._values = [Growing(np.dtype(output.dtype)) for output in outputs]
         self._valid: list[Growing | None] = [None] * len(outputs)
@@ -33,8 +39,17 @@ class Gathered:
         self._offsets = {axis: Growing(np.dtype(np.int64)) for axis in self._axes}
         self._rows = Growing(np.dtype(np.int64)) if rows else None
 
-    def add(self, batch: Batch) -> None:
-        """Add the events of a batch behind those before it."""
+    def add(self, batch: Batch, share: float = 1.0) -> None:
+        """Add the events of a batch behind those before it.
+
+        Parameters
+        ----------
+        batch : Batch
+            Some events.
+        share : float
+            About which part of all events has come with it.
+        """
+        times = SPARE / max(share, 1e-6)
         self._batches += 1
         if self._batches == 1:
             self._only = batch
@@ -43,8 +58,8 @@ class Gathered:
             first, self._only = self._only, None
             for offsets in self._offsets.values():
                 offsets.append(np.zeros(1, np.int64))
-            self._append(first)
-        self._append(batch)
+            self._append(first, 1.0)
+        self._append(batch, times)
 
     def whole(self) -> Batch:
         """Return all events."""
@@ -62,13 +77,15 @@ class Gathered:
             None if self._rows is None else self._rows.array,
         )
 
-    def _append(self, batch: Batch) -> None:
+    def _append(self, batch: Batch, times: float) -> None:
         for number, values in enumerate(batch.values):
             self._append_valid(number, batch.valid[number], len(values))
+            self._values[number].expect(len(values), times, self._most)
             self._values[number].append(values)
         for axis, number in self._axes.items():
             offsets, grown = batch.offsets[number], self._offsets[axis]
             assert offsets is not None
+            grown.expect(batch.events, times, self._most)
             grown.append(offsets[1:], int(grown.array[-1]))
         if self._rows is not None:
             assert batch.rows is not None
@@ -100,16 +117,26 @@ class Growing:
         """What was appended."""
         return self._array[: self._length]
 
+    def expect(self, count: int, times: float, most_bytes: int) -> None:
+        """Make room for `times` as many values as there are with `count` more, if there is none for these."""
+        stop = self._length + count
+        if stop > len(self._array):
+            most = max(2 * stop, most_bytes // self._array.itemsize)
+            self._make_room(min(most, round(stop * max(times, 1.0))))
+
     def append(self, values: Array, shift: int = 0) -> None:
         """Add values, each of them made larger by `shift`."""
         stop = self._length + len(values)
         if stop > len(self._array):
-            grown: Array = np.empty(max(stop, 2 * len(self._array)), self._array.dtype)
-            grown[: self._length] = self.array
-            self._array = grown
+            self._make_room(max(stop, 2 * len(self._array)))
         target = self._array[self._length : stop]
         if shift:
             np.add(values, shift, out=target)
         else:
             target[:] = values
         self._length = stop
+
+    def _make_room(self, length: int) -> None:
+        grown: Array = np.empty(length, self._array.dtype)
+        grown[: self._length] = self.array
+        self._array = grown

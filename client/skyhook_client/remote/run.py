@@ -53,9 +53,10 @@ class RemoteRun(Run):
         """See `Run.collect`."""
         with self._running():
             gathered = Gathered(self._question.outputs, self._rows)
+            events = max(1, self._question.version.events)
             for batches in self._splits():
                 for batch in batches:
-                    gathered.add(batch)
+                    gathered.add(batch, self.report.events_in / events)
             return gathered.whole()
 
     def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
