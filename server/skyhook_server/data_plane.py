@@ -60,14 +60,14 @@ class DataPlane(SplitServer):
             if not descriptor.command:
                 raise InvalidRequest("the descriptor's command is no query; its JSON is needed")
             start = pb.QueryStart(query=descriptor.command.decode(errors="replace"))
-            plan = self._engine.prepare(start).plan
+            plan = self._engine.planner.prepare(start).plan
             ticket = fl.Ticket(BARE + plan.query.to_json().encode())
             endpoint = fl.FlightEndpoint(ticket, [])
             return fl.FlightInfo(wire_form(plan.outputs).schema, descriptor, [endpoint], -1, -1)
 
     def _run(self, start: pb.QueryStart) -> fl.FlightDataStream:
         """Run a query for a client that knows nothing but Flight."""
-        schema = wire_form(self._engine.prepare(start).plan.outputs).schema
+        schema = wire_form(self._engine.planner.prepare(start).plan.outputs).schema
         return fl.GeneratorStream(schema, self._batches(start))
 
     def _batches(self, start: pb.QueryStart) -> Iterator[pa.RecordBatch]:

@@ -222,7 +222,7 @@ class Delivery(DeliveryServicer):
         """Say what a query would do."""
 
         def explained() -> Any:
-            prepared: Prepared = self._engine.prepare(request)
+            prepared: Prepared = self._engine.planner.prepare(request)
             with prepared.lock:
                 store, execution = self._engine.store, request.execution or "auto"
                 return explain(prepared.plan, store, execution, "by the workers of the service")

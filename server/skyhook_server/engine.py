@@ -8,15 +8,14 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from skyhook_casa import __version__
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog.place import catalog_address
-from skyhook_casa.column_sets.derived import ready
 from skyhook_casa.cores import usable_cores
-from skyhook_casa.errors import InvalidRequest, NotFound, ServiceBusy, SkyhookError
-from skyhook_casa.execution import check_execution
+from skyhook_casa.errors import NotFound, ServiceBusy, SkyhookError
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.stores import open_store
 from skyhook_casa.work import Work
@@ -27,8 +26,9 @@ from .flight import Relay
 from .logs import get_logger, without_secrets
 from .metrics import Metrics, count_of
 from .place import Made
-from .plans import Plans, Prepared
-from .query_run import QueryRun, first_split
+from .planner import Planner
+from .plans import Prepared
+from .query_run import QueryRun
 from .remembered import RememberingCatalog
 from .result_cache import ResultCache
 from .settings import Settings
@@ -36,8 +36,6 @@ from .shelf import Shelf
 
 THREADS: Final = 8
 """Threads for calls that look things up."""
-DERIVING: Final = 2
-"""Queries that may store derived columns at once; more wait, and hold up no others."""
 CHORES: Final = 2
 """Calls that may take minutes, such as joining columns, that run at once; more wait and hold up no others."""
 
@@ -59,11 +57,12 @@ class Engine:
         self.dispatcher = Dispatcher(self.cluster, settings)
         self.cache = ResultCache(settings.cache_bytes, settings.split_bytes)
         self.threads = ThreadPoolExecutor(THREADS, "call")
-        self.deriving = ThreadPoolExecutor(DERIVING, "derive")
         self.chores = ThreadPoolExecutor(CHORES, "chore")
         self._began_s = time.monotonic()
         self._catalog: Catalog | None = None
-        self._plans: Plans | None = None
+        self.planner = Planner(
+            settings, self.store, self.store_name, lambda: self.catalog, self.threads, self.cluster
+        )
         self._show(metrics)
 
     @property
@@ -106,22 +105,9 @@ class Engine:
         await self.dispatcher.close()
         await self.cluster.close()
         self.relay.close()
-        self.deriving.shutdown(wait=True, cancel_futures=True)
+        self.planner.close()
         self.chores.shutdown(wait=True, cancel_futures=True)
         self.threads.shutdown(wait=True, cancel_futures=True)
-
-    def prepare(self, start: pb.QueryStart) -> Prepared:
-        """Return the plan of what is asked; it blocks. Raises as `plan` does."""
-        self._check(start)
-        if self._plans is None:
-            self._plans = Plans(self.catalog, self.settings.plan_cache)
-        return self._plans.planned(start.query, start.deliver == pb.QueryStart.COUNT)
-
-    def _check(self, start: pb.QueryStart) -> None:
-        """Refuse what contradicts itself or the store."""
-        check_execution(start.execution or "auto", self.store, self.store_name)
-        if (start.deliver == pb.QueryStart.HISTOGRAMS) != bool(start.histograms):
-            raise InvalidRequest("histograms are described if, and only if, they are to be delivered")
 
     async def resolve(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan:
         """Return what a query would deliver; if it is asked `at_once`, also its answer if that is short.
@@ -129,22 +115,24 @@ class Engine:
         Raises
         ------
         SkyhookError
-            As `prepare` does.
+            As `Planner.prepare` does.
         """
         began_s = time.monotonic()
         work: Work | None
-        known, made = self._known(start), None
-        if known is not None and (not start.at_once or self.cache.has_short(known[0].answer_key(known[1]))):
+        at_once = start.at_once and not (start.held.whole or start.held.begun)
+        known, made = self.planner.known(start), None
+        if known is not None and (not at_once or self.cache.has_short(known[0].answer_key(known[1]))):
             prepared, work = known
         else:
             loop = asyncio.get_running_loop()
             try:
                 admitted = self.dispatcher.admit(client)
             except ServiceBusy:  # with a run, but not with a plan
-                return (await loop.run_in_executor(self.threads, self.prepare, start)).message
+                return (await loop.run_in_executor(self.threads, self.planner.prepare, start)).message
             with admitted:
-                prepared, work, made = await loop.run_in_executor(self.threads, self._begun, query_id, start)
-        if not start.at_once or work is None:
+                begin = partial(self._begun, query_id, start, at_once)
+                prepared, work, made = await loop.run_in_executor(self.threads, begin)
+        if not at_once or work is None:
             return prepared.message
         if made is None and not self.cache.has_short(prepared.answer_key(work)):
             return prepared.message
@@ -158,54 +146,19 @@ class Engine:
             self._note("done", time.monotonic() - began_s)
         return plan
 
-    def _begun(self, query_id: str, start: pb.QueryStart) -> tuple[Prepared, Work | None, Made | None]:
+    def _begun(
+        self, query_id: str, start: pb.QueryStart, at_once: bool
+    ) -> tuple[Prepared, Work | None, Made | None]:
         """Return plan, work, and the first split: if it is wanted at once, and no answer is kept."""
-        if not start.at_once:
-            return self.prepare(start), None, None
+        if not at_once:
+            return self.planner.prepare(start), None, None
         try:
-            prepared, work = self._compiled(start, stores=True)
+            prepared, work = self.planner.compiled(start)
             if work is None or not prepared.is_short or self.cache.has_short(prepared.answer_key(work)):
                 return prepared, work, None
-            return prepared, work, self.cluster.run_here(first_split(query_id, prepared, work, start))
+            return prepared, work, self.cluster.run_here(prepared.first_split(query_id, work, start))
         except SkyhookError:  # nobody asked for rows yet; who does is told
-            return self.prepare(start), None, None
-
-    async def _compile(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
-        """Return what is to be run, once the derived columns that it names are stored."""
-        known = self._known(start)
-        if known is not None:
-            return known
-        loop = asyncio.get_running_loop()
-        prepared, work = await loop.run_in_executor(self.threads, self._compiled, start, True)
-        if work is None:
-            await loop.run_in_executor(self.deriving, self._derive, prepared)
-            prepared, work = await loop.run_in_executor(self.threads, self._compiled, start, False)
-        assert work is not None
-        return prepared, work
-
-    def _known(self, start: pb.QueryStart) -> tuple[Prepared, Work] | None:
-        """Return plan and work if they are at hand; it does not block."""
-        if self._plans is None:
-            return None
-        prepared = self._plans.known(start.query, start.deliver == pb.QueryStart.COUNT)
-        if prepared is None or not prepared.is_compiled or prepared.plan.pending:
-            return None
-        self._check(start)
-        return prepared, self._work(prepared, start)
-
-    def _work(self, prepared: Prepared, start: pb.QueryStart) -> Work:
-        return prepared.work(start.execution or "auto", start.rows, start.histograms)
-
-    def _compiled(self, start: pb.QueryStart, stores: bool) -> tuple[Prepared, Work | None]:
-        """Return plan and work; no work if it `stores` derived columns and there are some to be stored."""
-        prepared = self.prepare(start)
-        if stores and prepared.plan.pending:
-            return prepared, None
-        return prepared, self._work(prepared, start)
-
-    def _derive(self, prepared: Prepared) -> None:
-        modules = self.settings.function_modules
-        ready(prepared.plan, self.catalog, self.store, self.cluster.threads, modules)
+            return self.planner.prepare(start), None, None
 
     def new_query_id(self) -> str:
         """Return a name for a query that no other has."""
@@ -213,7 +166,7 @@ class Engine:
 
     @asynccontextmanager
     async def running(self, query_id: str, client: str, start: pb.QueryStart) -> AsyncIterator[QueryRun]:
-        """Give a query that runs until the block is left. Raises as `Dispatcher.admit` and `prepare` do."""
+        """Give a query that runs until the block is left. Raises as `admit` and `Planner.ready` do."""
         outcome, began_s = "failed", time.monotonic()
         try:
             try:
@@ -222,7 +175,7 @@ class Engine:
                 outcome = "refused"
                 raise
             with planning:
-                prepared, work = await self._compile(start)
+                prepared, work = await self.planner.ready(start)
                 run = QueryRun(self, query_id, client, prepared, work, start)
                 self.dispatcher.add(run)
             try:

@@ -14,13 +14,20 @@ from skyhook_casa.catalog import Catalog, DatasetVersion, Partition
 from skyhook_casa.plan import Plan, plan
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import to_message
+from skyhook_casa.protocol.held import Position
 from skyhook_casa.protocol.reports import tally_message
 from skyhook_casa.query import Query
+from skyhook_casa.split import Split
 from skyhook_casa.tallying import whole_tally
 from skyhook_casa.work import Work
+from skyhook_casa.worker import NO_LIMIT
+
+from .line import FIRST_BYTES
 
 DIRECT_BYTES: Final = 64 << 20
 """The first piece of a query goes without a task, if its object is no longer."""
+AT_ONCE_S: Final = 0.02
+"""Where the first split of a short query stops: nobody asked for rows yet."""
 SHORT_EVENTS: Final = 10_000
 """Queries of which no more events are wanted are tried at once."""
 TALLY_BYTES_MAX: Final = 16 << 10
@@ -87,6 +94,19 @@ class Prepared:
     def work(self, execution: str, rows: bool, histograms: bytes) -> Work:
         """Return what is computed on every partition. Raises as `Plan.program` does."""
         return replace(self._work, execution=execution, rows=rows, histograms=histograms)
+
+    def first_split(self, query_id: str, work: Work, start: pb.QueryStart) -> Split:
+        """Return the split with which a short query begins that is answered at once."""
+        part, limit = self.parts[0], self.plan.query.limit
+        return Split(
+            query_id,
+            work,
+            (part,),
+            Position(part.index),
+            NO_LIMIT if limit is None else limit,
+            FIRST_BYTES if start.deliver == pb.QueryStart.BATCHES else NO_LIMIT,
+            AT_ONCE_S,
+        )
 
     def answer_key(self, work: Work) -> bytes:
         """Return what is equal for equal answers of this release."""

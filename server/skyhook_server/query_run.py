@@ -15,7 +15,7 @@ import numpy as np
 from skyhook_casa.errors import InvalidRequest, QueryCancelled, SkyhookError
 from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.protocol.held import Held, Position
+from skyhook_casa.protocol.held import Held
 from skyhook_casa.protocol.reports import report_message
 from skyhook_casa.report import Report
 from skyhook_casa.split import Split
@@ -30,8 +30,6 @@ from .result_cache import Kept, not_held
 if TYPE_CHECKING:
     from .engine import Engine
 
-AT_ONCE_S: Final = 0.02
-"""Where the first split of a short query stops: nobody asked for rows yet."""
 PROGRESS_S: Final = 0.2
 """How often a client is told how far its query is."""
 TASK_S: Final = 0.12
@@ -197,7 +195,7 @@ class QueryRun:
         Parameters
         ----------
         first : Made or None
-            What came of `first_split`; None if the answer is kept.
+            What came of `Prepared.first_split`; None if the answer is kept.
         """
         if first is not None:
             piece, _ = self._line.waiting()
@@ -415,18 +413,3 @@ class QueryRun:
                 for sums, more in self._bins
             ],
         )
-
-
-def first_split(query_id: str, prepared: Prepared, work: Work, start: pb.QueryStart) -> Split:
-    """Return the split with which a query that is answered at once begins."""
-    part = prepared.parts[0]
-    limit = prepared.plan.query.limit
-    return Split(
-        query_id,
-        work,
-        (part,),
-        Position(part.index),
-        NO_LIMIT if limit is None else limit,
-        FIRST_BYTES if start.deliver == pb.QueryStart.BATCHES else NO_LIMIT,
-        AT_ONCE_S,
-    )
