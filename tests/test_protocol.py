@@ -656,5 +656,6 @@ def test_the_page_names_every_field_of_a_query() -> None:
 
 
 def test_the_query_of_the_page_is_one() -> None:
-    (text,) = re.findall(r"^```json\n(.*?)^```$", PROTOCOL_PAGE, re.MULTILINE | re.DOTALL)
+    section = PROTOCOL_PAGE.partition("\n## What a query is\n")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"^```json\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert Query.from_json(text).limit == 1000
