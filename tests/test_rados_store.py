@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from waiting import soon, wait_until
 
 from skyhook_casa.ceph_cluster import Cluster
 from skyhook_casa.ceph_cluster.config import S3_POOL
@@ -36,12 +37,9 @@ KEYRING = "[client.admin]\n\tkey = AQBSdFhczGDVERAAAAAAAAAAAAAAAAAAAAAAAA==\n"
 """A key that no cluster gave out."""
 
 
-def put_for_a_minute(store: ObjectStore) -> None:
+def put_until_it_fails(store: ObjectStore) -> None:
     """The cluster notices by and by that a pool is full."""
-    end_s = time.monotonic() + 60
-    while time.monotonic() < end_s:
-        store.put(uuid.uuid4().hex, b"1")
-        time.sleep(0.2)
+    wait_until(lambda: store.put(uuid.uuid4().hex, b"1") and False, "the pool is full")
 
 
 def as_user(ceph: Cluster, user: str, namespace: str = "") -> ObjectStore:
@@ -130,10 +128,8 @@ class TestRefused:
         lines = ceph.conf.read_text().splitlines()
         kept = [line for line in lines if not line.replace("_", " ").strip().startswith("keyring")]
         conf.write_text("\n".join([*kept, "[client]", f"keyring = {keyring}", ""]))
-        begin = time.monotonic()
-        with pytest.raises(StoreError, match=r"refuses client\.admin: its key is wrong"):
+        with soon(), pytest.raises(StoreError, match=r"refuses client\.admin: its key is wrong"):
             open_store(f"rados://skyhook?conf={conf}").exists("x")
-        assert time.monotonic() - begin < 10
 
     def test_a_missing_configuration_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"none\.conf cannot be read"):
@@ -218,10 +214,8 @@ class TestUnreachable:
         (tmp_path / "keyring").write_text(
             "[client.admin]\n\tkey = AQBSdFhczGDVERAAAAAAAAAAAAAAAAAAAAAAAA==\n"
         )
-        begin = time.monotonic()
-        with pytest.raises(StoreError, match=r"does not answer \(waited 3 s\)"):
+        with soon(), pytest.raises(StoreError, match=r"does not answer \(waited 3 s\)"):
             open_store(f"rados://skyhook?conf={conf}&timeout_s=3").exists("x")
-        assert time.monotonic() - begin < 5
 
     @pytest.mark.slow
     def test_osds_that_are_away_are_an_error_in_time(self, new_ceph: Callable[..., Cluster]) -> None:
@@ -229,17 +223,17 @@ class TestUnreachable:
         store = open_store(f"{ceph.url}&timeout_s=4")
         store.put("x", b"1")
         ceph.kill_osd(0)
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: store.read_object("x"),
             lambda: store.put("y", b"1"),
             lambda: store.delete("x"),
             lambda: list(store.list()),
             lambda: store.execute("x", "info", b"", 1000),
-        ):
-            begin = time.monotonic()
-            with pytest.raises(StoreError, match="no answer within 4 s"):
-                call()
-            assert time.monotonic() - begin < 6
+        ]
+        with ThreadPoolExecutor(len(calls)) as pool:
+            for asked in [pool.submit(call) for call in calls]:
+                with soon(), pytest.raises(StoreError, match="no answer within 4 s"):
+                    asked.result()
 
     @pytest.mark.slow
     def test_a_full_pool_is_named(self, new_ceph: Callable[..., Cluster]) -> None:
@@ -250,7 +244,7 @@ class TestUnreachable:
         command = ["ceph", "-c", str(ceph.conf), "osd", "pool", "set-quota", "skyhook", "max_objects", "1"]
         subprocess.run(command, check=True, capture_output=True)
         with pytest.raises(StoreError, match=r"cannot store object '\w+': pool 'skyhook' is full \(EDQUOT\)"):
-            put_for_a_minute(store)
+            put_until_it_fails(store)
         assert store.read_object("x") == b"1"
         assert store.delete("x")
 
