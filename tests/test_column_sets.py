@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from ingest_helpers import ZLIB, branch_type, make_events, write_root
 from service_fixture import answered
+from waiting import LONG_S, wait_until
 
 import skyhook_casa
 import skyhook_casa.protocol.held
@@ -33,7 +36,9 @@ from skyhook_casa.errors import (
 )
 from skyhook_casa.split import Split
 from skyhook_casa.stores import MemoryStore
+from skyhook_casa.verify import verify
 from skyhook_client import Client
+from skyhook_server.engine import CHORES, THREADS
 
 EVENTS = 2_000
 Columns = dict[str, Any]
@@ -488,6 +493,30 @@ def test_only_columns_of_one_set_are_pushed_down(site: Site) -> None:
     assert mixed.explain().place.startswith("in this process")
     with pytest.raises(InvalidRequest, match="columns of several column sets are asked for"):
         client.query("dy", ["weight"], "MET_pt > 30", execution="pushdown").to_awkward()
+
+
+def test_calls_that_take_long_hold_up_no_others(
+    site: Site, served: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many of them wait for each other, not for the threads that answer what is short."""
+    begun: list[Any] = []
+    go_on = threading.Event()
+
+    def slow(*given: Any) -> Any:
+        begun.append(given)
+        assert go_on.wait(LONG_S)
+        return verify(*given)
+
+    monkeypatch.setattr("skyhook_server.delivery.verify", slow)
+    with ThreadPoolExecutor(THREADS + 1) as pool:
+        asked = [pool.submit(served.verify, "dy") for _ in range(THREADS + 1)]
+        try:
+            wait_until(lambda: len(begun) == CHORES, "the first have begun")
+            assert [one.name for one in served.datasets()] == ["dy"]
+        finally:
+            go_on.set()
+        assert all(not one.result().bad for one in asked)
+    assert len(begun) == len(asked)
 
 
 # -- keeping and freeing ------------------------------------------------------------------------
