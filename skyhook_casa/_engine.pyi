@@ -24,6 +24,20 @@ class ScanReport(TypedDict):
 KERNELS: str
 """Which instruction set the loops use: "v3" (AVX2) or "base"."""
 
+ABILITIES: str
+"""What the object class can do besides the first ones of its version; words."""
+SELECTION_EVENTS_MAX: int
+"""Most events from the first to the last of a selection."""
+
+def encode_selection(events: Any) -> bytes:
+    """Return a selection of events (int64, rising) as requests have it (`ceph_cls/doc/wire.md`).
+
+    Raises
+    ------
+    InvalidRequest
+        If they do not rise from 0 or more, or lie more than `SELECTION_EVENTS_MAX` apart.
+    """
+
 def answer(method: str, request: bytes, read: Callable[[int, int], Any]) -> bytes:
     """Return what the object class answers to a request (`ceph_cls/doc/wire.md`).
 
@@ -76,6 +90,12 @@ class Result:
 
     def append(self, other: Result) -> None:
         """Add the events of another result with the same columns, and its report."""
+
+    def append_piece(self, other: Result, report: ScanReport, rows: Any) -> None:
+        """Add the events of another result, and `report` in place of its own.
+
+        Its event numbers count `rows`, int64: those are added in their place.
+        """
 
     def report(self) -> ScanReport: ...
     def append_answer(self, frame: Any) -> int:

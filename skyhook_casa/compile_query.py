@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Compiled:
     nodes: list[int]
     """The value of each output."""
     outputs: tuple[Output, ...]
+
+    def tried(self, texts: Sequence[str]) -> Compiled:
+        """Return the same with the conditions in the order of their texts."""
+        return replace(self, terms=sorted(self.terms, key=lambda term: texts.index(term.text)))
 
     def encode(self) -> bytes:
         """Return the engine's program."""

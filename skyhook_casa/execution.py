@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from .errors import AccessDenied, InvalidRequest, RequestLost, StoreError
+from .errors import AccessDenied, ClassMissing, InvalidRequest, RequestLost, StoreError
+from .mixed_program import MixedProgram
 from .stores import ObjectStore
 from .work import Computation
 
@@ -88,7 +89,8 @@ class Choice:
         self._lock = threading.Lock()
         self._alone = threading.Lock()
         self._came_back = False
-        self._merges = False
+        self._unmixed = ""
+        """Why parts whose columns lie in several objects are read, if they are wherever others run."""
         self._losses = 0
         self._needed_bytes = self._object_bytes = 0
         self._recent = _Recent()
@@ -110,8 +112,8 @@ class Choice:
     def reason(self) -> str:
         """Why pieces run where they run: what decided last; and how the objects that are read are read."""
         why = [self._why] if self._why else []
-        if self._merges:
-            why.append("parts whose columns lie in several objects are read")
+        if self._unmixed:
+            why.append(f"parts whose columns lie in several objects are read: {self._unmixed}")
         if self._object_bytes:
             why.append(self._how())
         return "; ".join(why)
@@ -179,20 +181,30 @@ class Choice:
             self._needed_bytes += needed_bytes
             self._object_bytes += object_bytes
 
-    def merge(self) -> None:
-        """Note that a part is read because its columns lie in several objects.
+    def mixes(self, program: MixedProgram) -> bool:
+        """Return whether parts whose columns lie in several objects may run inside these.
+
+        Unless the caller insists, not if no condition can: then all of their events would be delivered.
+        """
+        if not self._can_push or self._unmixed:
+            return False
+        if not (program.stages or self.forced) and self._can_read:
+            with self._lock:
+                self._unmixed = "no condition needs columns of one object alone"
+        return not self._unmixed
+
+    def cannot_mix(self, error: ClassMissing) -> None:
+        """Read parts whose columns lie in several objects from now on.
 
         Raises
         ------
-        InvalidRequest
-            If the caller insists on pushing down.
+        ClassMissing
+            `error`, if the caller insists on pushing down, or the objects may not be read.
         """
-        if self.forced and self._can_push:
-            raise InvalidRequest(
-                "execution is 'pushdown', but columns of several column sets are asked for, which lie in "
-                "several objects; use 'auto', or ask for columns of one set"
-            )
-        self._merges = self._merges or self._can_push
+        if self.forced or not self._can_read:
+            raise error
+        with self._lock:
+            self._unmixed = str(error)
 
     def fail(self, error: StoreError) -> None:
         """Read from now on, because pushing down failed.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .catalog import Partition
-from .errors import AccessDenied, CorruptObject, StoreError
+from .errors import AccessDenied, ClassMissing, CorruptObject, StoreError
 from .execution import Choice
+from .mixed_scan import probe
 from .plan import Plan
 from .report import counted, human_bytes, table_html
-from .schema import OFFSETS_SUFFIX
 from .stores import ByteRange, ObjectStore
 from .worker import REPLY_BYTES_MAX, scan_request
 
@@ -126,8 +126,6 @@ def explain(
         _try_to_push(choice, plan, store, parts)
         sizes = None
     object_bytes = sum(part.nbytes for part in parts)
-    if any(part.sets for part in parts) or (uncalled and len(_values(plan.reads)) > 1):
-        choice.merge()
     if sizes and not choice.pushdown and store.local_path(parts[0].object.name) is None:
         choice.need(sum(sizes.values()), object_bytes)
     for_cut = set(plan.only([]).reads)
@@ -144,7 +142,7 @@ def explain(
         cut_bytes={} if sizes is None else {n: sizes[n] for n in there if n in for_cut},
         output_bytes={} if sizes is None else {n: sizes[n] for n in there if n not in for_cut},
         object_bytes=object_bytes,
-        place=_place(choice, store, reader, bool(parts) and all(part.sets for part in parts)),
+        place=_place(choice, store, reader, _pushes(choice, plan, parts)),
         bytes_known=sizes is not None,
         computes=tuple(one.name for one in plan.pending),
     )
@@ -152,15 +150,28 @@ def explain(
 
 def _try_to_push(choice: Choice, plan: Plan, store: ObjectStore, parts: Sequence[Partition]) -> None:
     """If a run begins by pushing down, try that with a scan for no event; it looks into an object."""
-    alone = [] if plan.uncalled else [part for part in parts if not part.sets]
-    if not (choice.pushdown and alone):
-        return
-    info = alone[0].object
-    request = scan_request(plan, info.layout_id, alone[0], events_max=0)
-    try:
-        store.execute(info.name, "scan", request, REPLY_BYTES_MAX)
-    except StoreError as error:
-        choice.fail(error)
+    if plan.uncalled:
+        return  # the objects that will be asked are not all there yet
+    for several in (False, True):
+        found = [part for part in parts if bool(part.sets) == several]
+        if not found or not _pushes(choice, plan, found):
+            continue
+        try:
+            if several:
+                probe(plan, store, found[0])
+            else:
+                request = scan_request(plan, found[0].object.layout_id, found[0], events_max=0)
+                store.execute(found[0].object.name, "scan", request, REPLY_BYTES_MAX)
+        except ClassMissing as error:
+            (choice.cannot_mix if several else choice.fail)(error)
+        except StoreError as error:
+            choice.fail(error)
+
+
+def _pushes(choice: Choice, plan: Plan, parts: Sequence[Partition]) -> bool:
+    """Return whether a part would run inside the storage."""
+    several = not plan.uncalled and bool(parts) and all(part.sets for part in parts)
+    return choice.pushdown and (not several or choice.mixes(plan.mixed(*parts[0].layout_ids)))
 
 
 def _stored_bytes(plan: Plan, store: ObjectStore, parts: Sequence[Partition]) -> Mapping[str, int]:
@@ -203,13 +214,9 @@ def column_bytes(
     return [int(np.frombuffer(r, "<u4")[_STORED_BYTES_AT // 4 :: _ENTRY_BYTES // 4].sum()) for r in rows]
 
 
-def _place(choice: Choice, store: ObjectStore, reader: str, merges: bool) -> str:
-    where = f"inside {store.url}" if choice.pushdown and not merges else f"{reader}, on {store.url}"
+def _place(choice: Choice, store: ObjectStore, reader: str, pushes: bool) -> str:
+    where = f"inside {store.url}" if pushes else f"{reader}, on {store.url}"
     return f"{where} ({choice.reason})" if choice.reason else where
-
-
-def _values(reads: Sequence[str]) -> list[str]:
-    return [name for name in reads if not name.endswith(OFFSETS_SUFFIX)]
 
 
 def _short(names: Sequence[str], most: int = 8) -> str:

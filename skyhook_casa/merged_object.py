@@ -23,6 +23,8 @@ __all__ = ["MergedColumn", "MergedObject", "Section"]
 
 SECTION_BYTES_MAX: Final = 60 << 20
 """Stored bytes of the columns that are scanned as one object: the engine refuses larger ones."""
+CHUNK_BITS: Final = 32
+"""A cursor of the engine is a chunk's number, and in so many lower bits an event in it."""
 FIRST_BYTE: Final = 8
 """Where the first buffer lies, as in an Arrow file."""
 
@@ -118,6 +120,23 @@ class MergedObject:
             except SkyhookError as error:
                 raise type(error)(f"object {name}: {error}") from error
         self.sections = list(self._cut())
+
+    def place(self, event: int) -> tuple[Section, int]:
+        """Return the section that holds an event of the partition, and the engine's cursor there."""
+        section = next(one for one in reversed(self.sections) if one.first_event <= event)
+        chunk, before = section.first_chunk, section.first_event
+        while before + self.chunk_events[chunk] <= event:
+            before += self.chunk_events[chunk]
+            chunk += 1
+        return section, (chunk - section.first_chunk) << CHUNK_BITS | (event - before)
+
+    def event(self, section: Section, cursor: int) -> int:
+        """Return the event of the partition where a cursor of a section points; for −1 the next section's."""
+        if cursor < 0:
+            later = [one.first_event for one in self.sections if one.first_event > section.first_event]
+            return min(later, default=sum(self.chunk_events))
+        chunk = section.first_chunk + (cursor >> CHUNK_BITS)
+        return sum(self.chunk_events[:chunk]) + (cursor & ((1 << CHUNK_BITS) - 1))
 
     def _take(self, which: int, read: Read, start: int, nbytes: int) -> None:
         """Take the rows of one object."""

@@ -11,11 +11,12 @@ import numpy as np
 
 from .catalog import Catalog, DatasetVersion, ObjectInfo, Partition
 from .column_sets.derivation import Derivation, Pending, mentioned_by
-from .compile_query import Absent, Output, check_thinning, compile_query
+from .compile_query import Absent, Compiled, Output, check_thinning, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
 from .expression import compile_value
 from .functions import function_of
 from .merged_object import MergedColumn
+from .mixed_program import Homes, MixedProgram, divide, stage_order
 from .program import ProgramBuilder, StoredColumn
 from .query import Fill, Query
 from .resolve import DatasetNames, resolve_columns
@@ -54,6 +55,7 @@ class Plan:
         self._compiled = compile_query(self._names, query, self._targets)
         self._parts: list[Partition] | None = None
         self._narrowed = False
+        self._terms: list[str] | None = None
         self._forget()
         self._check_fill()
 
@@ -73,8 +75,19 @@ class Plan:
 
     @property
     def terms(self) -> list[str]:
-        """The conditions that every kept event meets, in the order in which they are tried."""
-        return [term.text for term in self._compiled.terms]
+        """The conditions that every kept event meets, in the order in which they are tried.
+
+        The cheapest is first. Where partitions need several objects, those that need columns of the same one
+        stand together, and those that need columns of several are last.
+        """
+        if self._terms is None:
+            self._terms = [term.text for term in self._compiled.terms]
+            several = sorted({part.layout_ids for part in self.partitions if part.events and part.sets})
+            if several and len(self._terms) > 1:
+                nodes = [term.node for term in self._compiled.terms]
+                homes = Homes(self._compiled.builder, self.columns(*several[-1]), self._there(several[-1]))
+                self._terms = [self._terms[number] for number in stage_order(nodes, homes)]
+        return self._terms
 
     @property
     def thins(self) -> bool:
@@ -157,6 +170,7 @@ class Plan:
             self.thins,
             {one: self.program(*one) for one in layouts},
             {one: self.columns(*one) for one in layouts if len(one) > 1},
+            {one: self.mixed(*one) for one in layouts if len(one) > 1},
             execution,
             rows,
             histograms,
@@ -171,19 +185,30 @@ class Plan:
             If the objects lack a column that the query needs and gives no fill value for.
         """
         if layout_ids not in self._programs:
-            if len(layout_ids) == 1:
-                hints = self.hints(layout_ids[0])
-            else:
-                hints = {column.name: number for number, column in enumerate(self.columns(*layout_ids))}
-            absent = [name for name in self.reads if name not in hints]
-            if absent:
-                compiled = compile_query(self._names, self._asked, self._targets, self._absent(absent, hints))
-            else:
-                compiled = self._compiled
-                builder = compiled.builder
-                builder.columns[:] = [StoredColumn(c.name, c.dtype, hints[c.name]) for c in builder.columns]
-            self._programs[layout_ids] = compiled.encode()
+            self._programs[layout_ids] = self._compiled_for(layout_ids).encode()
         return self._programs[layout_ids]
+
+    def mixed(self, *layout_ids: int) -> MixedProgram:
+        """Return the query divided over objects of a partition with these layouts; raises as `program`."""
+        if layout_ids not in self._divided:
+            compiled = self._compiled_for(layout_ids)
+            self._divided[layout_ids] = divide(compiled, self.columns(*layout_ids), self._there(layout_ids))
+        return self._divided[layout_ids]
+
+    def _compiled_for(self, layout_ids: tuple[int, ...]) -> Compiled:
+        """Return what is computed on objects of these layouts, its conditions in the order of `terms`."""
+        if len(layout_ids) == 1:
+            hints = self.hints(layout_ids[0])
+        else:
+            hints = {column.name: number for number, column in enumerate(self.columns(*layout_ids))}
+        absent = [name for name in self.reads if name not in hints]
+        if absent:
+            compiled = compile_query(self._names, self._asked, self._targets, self._absent(absent, hints))
+        else:
+            compiled = self._compiled
+            builder = compiled.builder
+            builder.columns[:] = [StoredColumn(c.name, c.dtype, hints[c.name]) for c in builder.columns]
+        return compiled.tried(self.terms)
 
     def hints(self, layout_id: int) -> dict[str, int]:
         """Return the directory index of each column read that objects of this layout have."""
@@ -197,7 +222,7 @@ class Plan:
         Offsets come first: those of the first object that has them, as they are equal in all. Any other
         column is taken from the newest object that has it.
         """
-        there = [self.hints(layout_id) for layout_id in layout_ids]
+        there = self._there(layout_ids)
         lists = [n for n in self.reads if n.endswith(OFFSETS_SUFFIX) and any(n in one for one in there)]
         numbers = {name: number for number, name in enumerate(lists)}
         found = []
@@ -221,8 +246,14 @@ class Plan:
             places[column.object][1][column.name] = column.index
         return places
 
+    def _there(self, layout_ids: Sequence[int]) -> list[dict[str, int]]:
+        """Return which of the columns that are read each object has, and where."""
+        return [self.hints(layout_id) for layout_id in layout_ids]
+
     def _forget(self) -> None:
         """Begin anew with what depends on the columns that are read."""
+        self._terms = None
+        self._divided: dict[tuple[int, ...], MixedProgram] = {}
         self._programs: dict[tuple[int, ...], bytes] = {}
         self._hints: dict[int, dict[str, int]] = {}
         self._needed: dict[tuple[int, ...], list[int]] = {}
@@ -239,7 +270,7 @@ class Plan:
             return part
         layouts = part.layout_ids
         if layouts not in self._needed:
-            self._needed[layouts] = self._needed_of([self.hints(layout_id) for layout_id in layouts])
+            self._needed[layouts] = self._needed_of(self._there(layouts))
         objects = [(part.object, *part.sets)[number] for number in self._needed[layouts]]
         return part._replace(object=objects[0], sets=tuple(objects[1:]))
 

@@ -167,7 +167,7 @@ class ProgramBuilder:
         if info.name in self._absent_lists:
             # The name keeps the axes of two absent lists apart.
             return self._axis("empty", (), name_hash(info.name))
-        return self._axis("list", (self._column(offsets_column(info.name), "int32"),))
+        return self._axis("list", (self.stored(offsets_column(info.name), "int32"),))
 
     def filter(self, axis: int, mask: int) -> int:
         """Return the axis of those elements of `axis` for which `mask` is true."""
@@ -196,7 +196,7 @@ class ProgramBuilder:
             fill = self.const(self._absent[column.name], column.dtype)
             axis = EVENT if info is None else self.list_axis(info)
             return self._value("spread", column.dtype, (fill, axis), axis)
-        number = self._column(column.name, column.dtype)
+        number = self.stored(column.name, column.dtype)
         axis = EVENT if info is None else self.list_axis(info)
         return self._value("load", column.dtype, (number, axis), axis)
 
@@ -337,6 +337,21 @@ class ProgramBuilder:
         optional = op in ("min", "max", "argmin", "argmax")
         return self._value(op, dtype, (x,) if onto == EVENT else (x, onto), onto, 0, optional)
 
+    # -- steps as they are ------------------------------------------------------------------
+    def stored(self, name: str, dtype: str) -> int:
+        """Return the number of a physical column."""
+        if name not in self._column_numbers:
+            self._column_numbers[name] = len(self.columns)
+            self.columns.append(StoredColumn(name, dtype, self._hints.get(name, 0xFFFFFFFF)))
+        return self._column_numbers[name]
+
+    def add(self, node: Node) -> int:
+        """Return the number of a node, whose operands are there."""
+        if node not in self._numbers:
+            self._numbers[node] = len(self.nodes)
+            self.nodes.append(node)
+        return self._numbers[node]
+
     # -- the finished program ---------------------------------------------------------------
     def encode(self, terms: list[int], outputs: list[int]) -> bytes:
         """Return the binary program.
@@ -401,25 +416,13 @@ class ProgramBuilder:
         """Whether computing one element is far cheaper than computing all."""
         return node.axis >= 0 and self.nodes[node.axis].op in ("combinations", "cross")
 
-    def _column(self, name: str, dtype: str) -> int:
-        if name not in self._column_numbers:
-            self._column_numbers[name] = len(self.columns)
-            self.columns.append(StoredColumn(name, dtype, self._hints.get(name, 0xFFFFFFFF)))
-        return self._column_numbers[name]
-
     def _axis(self, op: str, args: tuple[int, ...], imm: int = 0) -> int:
-        return self._add(Node(op, "", args, EVENT, imm, False))
+        return self.add(Node(op, "", args, EVENT, imm, False))
 
     def _value(
         self, op: str, dtype: str, args: tuple[int, ...], axis: int, imm: int = 0, optional: bool = False
     ) -> int:
-        return self._add(Node(op, dtype, args, axis, imm, optional))
-
-    def _add(self, node: Node) -> int:
-        if node not in self._numbers:
-            self._numbers[node] = len(self.nodes)
-            self.nodes.append(node)
-        return self._numbers[node]
+        return self.add(Node(op, dtype, args, axis, imm, optional))
 
     def _common(self, *values: int) -> int:
         axes = {self.axis(v) for v in values} - {CONST}

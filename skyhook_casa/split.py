@@ -18,6 +18,7 @@ from .errors import QueryCancelled
 from .execution import Choice
 from .histogram import count_histograms
 from .merged_object import MergedColumn
+from .mixed_program import MixedProgram
 from .protocol.held import Position
 from .report import Report
 from .stores import ObjectStore
@@ -50,6 +51,7 @@ class Split:
             **{name: getattr(self.work, name) for name in _WORK_ALIKE},
             "outputs": [asdict(output) for output in self.work.outputs],
             "layouts": list(self.work.programs),
+            "divided": [(key, one.encode()) for key, one in self.work.divided.items()],
             "merged": [(key, [astuple(one) for one in found]) for key, found in self.work.merged.items()],
         }
         head = {
@@ -79,6 +81,7 @@ class Split:
                 merged={
                     tuple(key): tuple(MergedColumn(*one) for one in found) for key, found in work["merged"]
                 },
+                divided={tuple(key): MixedProgram.decode(one) for key, one in work["divided"]},
                 histograms=blobs[-1],
                 **{name: _tuples(work[name]) for name in _WORK_ALIKE},
             ),

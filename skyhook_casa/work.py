@@ -8,6 +8,7 @@ from typing import Protocol
 
 from .compile_query import Output
 from .merged_object import MergedColumn
+from .mixed_program import MixedProgram
 
 
 class Computation(Protocol):
@@ -28,6 +29,9 @@ class Computation(Protocol):
     def program(self, *layout_ids: int) -> bytes:
         """Return the engine's program for objects of this layout; for several, merged into one."""
 
+    def mixed(self, *layout_ids: int) -> MixedProgram:
+        """Return the query divided over the objects of a partition with these layouts."""
+
     def columns(self, *layout_ids: int) -> Sequence[MergedColumn]:
         """Return what a merged object of several, with these layouts, holds."""
 
@@ -46,6 +50,8 @@ class Work:
     """The engine's program for the layouts of the objects of each partition."""
     merged: Mapping[tuple[int, ...], tuple[MergedColumn, ...]] = field(default_factory=dict)
     """Where partitions need several objects: what is taken from each."""
+    divided: Mapping[tuple[int, ...], MixedProgram] = field(default_factory=dict)
+    """There, what each of them computes."""
     execution: str = "auto"
     rows: bool = False
     """Whether to deliver the number of each event too."""
@@ -55,6 +61,10 @@ class Work:
     def program(self, *layout_ids: int) -> bytes:
         """See `Computation.program`."""
         return self.programs[layout_ids]
+
+    def mixed(self, *layout_ids: int) -> MixedProgram:
+        """See `Computation.mixed`."""
+        return self.divided[layout_ids]
 
     def columns(self, *layout_ids: int) -> Sequence[MergedColumn]:
         """See `Computation.columns`."""

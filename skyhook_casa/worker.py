@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Final
 
 from . import _engine
 from .catalog import Partition
-from .errors import AccessDenied, RequestLost, SkyhookError, StoreError
+from .errors import AccessDenied, ClassMissing, RequestLost, SkyhookError, StoreError
 from .execution import Choice
 from .merged_object import MergedObject
-from .schema import DTYPE_CODE
+from .mixed_scan import MixedScan
+from .requests import ANSWER_BYTES, MILLISECONDS_MAX, NO_LIMIT, REPLY_BYTES_MAX, WIRE_VERSION, encode_request
 from .stores import ByteRange, ObjectStore
 from .work import Computation
 
-NO_LIMIT: Final = -1
-"""Of events or bytes, for the engine."""
+__all__ = [
+    "ANSWER_BYTES",
+    "MILLISECONDS_MAX",
+    "NO_LIMIT",
+    "REPLY_BYTES_MAX",
+    "WIRE_VERSION",
+    "ObjectReader",
+    "Worker",
+    "scan_request",
+]
+
 LOOKAHEAD_BYTES: Final = 8 << 20
 """Bytes of later chunks that are read together with those of the first."""
 KEPT_BYTES_MAX: Final = 2 * LOOKAHEAD_BYTES
 """Bytes of ranges that a thread keeps for the next piece of the same object."""
-ANSWER_BYTES: Final = 4 << 20
-"""Values after which an answer of the object class ends; a slice of events may pass it."""
-REPLY_BYTES_MAX: Final = 16 << 20
-"""Longest answer that is accepted."""
-MILLISECONDS_MAX: Final = 100
-"""Time after which the object class gives back what it has."""
-WIRE_VERSION: Final = 1
 ANSWER_HEADER_BYTES: Final = 128
 """Bytes of an answer of the object class besides events."""
-_REQUEST = struct.Struct("<8sIIQQqqqqIIII")
-_CHUNK_BITS: Final = 32
-"""A cursor is a chunk's number, and in so many lower bits an event in it."""
 
 
 class Worker:
@@ -52,6 +51,7 @@ class Worker:
         """Whether the last piece ran inside the storage."""
         self._lost: int | None = None
         self._reader: ObjectReader | None = None
+        self._mixed = MixedScan(plan, store, histograms)
         self._merged: tuple[int, MergedObject, list[ObjectReader]] | None = None
 
     def run(
@@ -63,6 +63,9 @@ class Worker:
         bytes_max: int = NO_LIMIT,
     ) -> int:
         """Add events of `part` to `result`; return where to go on, or −1 when it is finished.
+
+        Where to go on is 0 at first, and then what the engine says for the part's object; for a part of
+        several it is an event of the part, which holds wherever it runs.
 
         Raises
         ------
@@ -91,22 +94,37 @@ class Worker:
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
     ) -> int | None:
         """Return as `run` does; or None, with nothing added, if the piece is to be read."""
-        if part.sets:
-            self._choice.merge()
-            return None
         if part.index == self._lost:
+            return None
+        if part.sets and not self._choice.mixes(self._plan.mixed(*part.layout_ids)):
             return None
         with self._choice.turn() as push:
             if not push:
                 return None
             try:
-                return self._push(part, result, cursor, events_max, bytes_max)
+                push_one = self._push_mixed if part.sets else self._push
+                return push_one(part, result, cursor, events_max, bytes_max)
             except RequestLost as error:
                 self._lost = part.index
                 self._choice.lose(error)
+            except ClassMissing as error:
+                (self._choice.cannot_mix if part.sets else self._choice.fail)(error)
             except StoreError as error:
                 self._choice.fail(error)
         return None
+
+    def _push_mixed(
+        self, part: Partition, result: _engine.Result, first: int, events_max: int, bytes_max: int
+    ) -> int:
+        """Run a query of columns of several objects inside each of them."""
+        mixed = self._mixed
+        mixed.bytes_moved = mixed.bytes_stored = 0
+        following = mixed.run(part, result, first, events_max, bytes_max)
+        self.pushed = True
+        self.bytes_moved += mixed.bytes_moved
+        self._choice.came_back()
+        self._choice.learn(mixed.bytes_moved, mixed.bytes_stored)
+        return following
 
     def _push(
         self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
@@ -159,20 +177,18 @@ class Worker:
         return cursor
 
     def _read_merged(
-        self, part: Partition, result: _engine.Result, cursor: int, events_max: int, bytes_max: int
+        self, part: Partition, result: _engine.Result, first: int, events_max: int, bytes_max: int
     ) -> int:
         """Read columns of several objects as those of one."""
-        merged, readers = self._merged_of(part, cursor)
-        chunk = cursor >> _CHUNK_BITS
-        number = max(n for n, one in enumerate(merged.sections) if one.first_chunk <= chunk)
-        section, shift = merged.sections[number], merged.sections[number].first_chunk << _CHUNK_BITS
+        merged, readers = self._merged_of(part, first)
+        section, cursor = merged.place(first)
         cursor = self._scan(part).run_ranges(
             section.reader(readers),
             section.directory_start,
             len(section.directory),
             result,
             part.first_event + section.first_event,
-            cursor - shift,
+            cursor,
             events_max,
             bytes_max,
             LOOKAHEAD_BYTES,
@@ -180,16 +196,15 @@ class Worker:
         for reader in readers:
             self.bytes_moved += reader.nbytes
             reader.nbytes = 0
-        if cursor >= 0:
-            return cursor + shift
-        if number + 1 < len(merged.sections):
-            return merged.sections[number + 1].first_chunk << _CHUNK_BITS
+        following = merged.event(section, cursor)
+        if following < part.events:
+            return following
         self._merged = None
-        return cursor
+        return -1
 
-    def _merged_of(self, part: Partition, cursor: int) -> tuple[MergedObject, list[ObjectReader]]:
+    def _merged_of(self, part: Partition, first: int) -> tuple[MergedObject, list[ObjectReader]]:
         """Return the columns that a part's objects hold together: the same for all pieces of the part."""
-        if self._merged is None or cursor == 0 or self._merged[0] != part.index:
+        if self._merged is None or first == 0 or self._merged[0] != part.index:
             objects = (part.object, *part.sets)
             readers = [ObjectReader(self._store, one.name) for one in objects]
             places = [(one.name, one.directory_start, one.directory_bytes) for one in objects]
@@ -225,28 +240,18 @@ def scan_request(
     histograms: bytes = b"",
 ) -> bytes:
     """Return the request that asks the object class to scan `part` (see ``ceph_cls/doc/wire.md``)."""
-    program = plan.program(layout_id)
-    groups = [-1 if output.axis is None else output.axis for output in plan.outputs]
-    head = _REQUEST.pack(
-        b"SKYSCAN1",
-        WIRE_VERSION,
-        rows,
-        part.object.directory_start,
-        part.object.directory_bytes,
-        part.first_event,
-        cursor,
-        events_max,
-        bytes_max,
-        MILLISECONDS_MAX,
-        len(groups),
-        len(program),
-        len(histograms),
+    return encode_request(
+        part.object,
+        plan.program(layout_id),
+        [(output.dtype, -1 if output.axis is None else output.axis) for output in plan.outputs],
+        first_event=part.first_event,
+        cursor=cursor,
+        events_max=events_max,
+        bytes_max=bytes_max,
+        milliseconds=MILLISECONDS_MAX,
+        rows=rows,
+        histograms=histograms,
     )
-    outputs = (
-        struct.pack("<Bxh", DTYPE_CODE[output.dtype], group)
-        for output, group in zip(plan.outputs, groups, strict=True)
-    )
-    return head + b"".join(outputs) + program + histograms
 
 
 def _stored_bytes(before: _engine.ScanReport, after: _engine.ScanReport) -> int:

@@ -476,8 +476,8 @@ def test_a_service_joins_columns(site: Site, served: Client) -> None:
     assert ak.array_equal(got, here)
 
 
-def test_only_columns_of_one_set_are_pushed_down(site: Site) -> None:
-    """What lies in several objects is read; who insists on pushing down is told."""
+def test_columns_of_one_set_are_pushed_down_alone(site: Site) -> None:
+    """Of columns of several sets see test_mixed_queries."""
     store = MemoryStore(runs_class=True)
     client = skyhook_casa.connect(store, progress=False, threads=2)
     client.ingest("dy", sorted(site.place.glob("dy-*.root")), chunk_events=150, workers=1)
@@ -486,13 +486,6 @@ def test_only_columns_of_one_set_are_pushed_down(site: Site) -> None:
     passed = ak.any(site.new["Muon_score"] > 0.9, axis=1)
     assert alone.to_awkward().weight.tolist() == site.new["weight"][passed].tolist()
     assert alone.report.partitions_pushed == 2
-    mixed = client.query("dy", ["weight"], "MET_pt > 30")
-    assert mixed.to_awkward().weight.tolist() == site.new["weight"][site.events["MET_pt"] > 30].tolist()
-    assert mixed.report.partitions_pushed == 0
-    assert "columns lie in several objects are read" in mixed.report.reason
-    assert mixed.explain().place.startswith("in this process")
-    with pytest.raises(InvalidRequest, match="columns of several column sets are asked for"):
-        client.query("dy", ["weight"], "MET_pt > 30", execution="pushdown").to_awkward()
 
 
 def test_calls_that_take_long_hold_up_no_others(

@@ -14,7 +14,7 @@ from ingest_helpers import write_root
 from skyhook_casa.errors import ClassMissing, RequestLost
 from skyhook_casa.execution import LOSSES_MAX
 from skyhook_casa.stores import MemoryStore, osd_processes
-from skyhook_casa.stores.osd_processes import FRESH_S, OBJECTS_MAX, OsdProcesses, process_number
+from skyhook_casa.stores.osd_processes import FRESH_S, OBJECTS_MAX, OsdProcesses, process_of
 from skyhook_client import Client, connect
 
 COLUMNS = ["event", "Jet_pt"]
@@ -180,6 +180,15 @@ def test_objects_are_remembered_up_to_a_number() -> None:
 
 
 def test_the_number_of_a_process_is_found_in_its_answer() -> None:
-    assert process_number(b"skyhook_casa wire 1 process 18446744073709551615") == 2**64 - 1
+    assert process_of(b"skyhook_casa wire 1 process 18446744073709551615") == (2**64 - 1, frozenset())
     with pytest.raises(ClassMissing, match="another version"):
-        process_number(b"skyhook_casa wire 1")
+        process_of(b"skyhook_casa wire 1")
+
+
+def test_what_a_process_can_do_is_found_in_its_answer() -> None:
+    """The first classes did not tell: they can do none of it."""
+    processes = OsdProcesses()
+    assert processes.told(b"skyhook_casa wire 1 process 7 can select dance") == 7
+    assert processes.told(b"skyhook_casa wire 1 process 8") == 8
+    assert [processes.can(process, "select") for process in (7, 8, 9)] == [True, False, False]
+    assert processes.can(7, "dance")

@@ -97,11 +97,12 @@ int VerifyMethod(cls_method_context_t context, ceph::bufferlist* in, ceph::buffe
   return Run(context, in, out, skyhook::AnswerVerify);
 }
 
-// Tells the wire version and the number of this process, to which requests are then addressed.
+// Tells the wire version, the number of this process, to which requests are then addressed, and what the
+// class can do that earlier ones of this version could not.
 int InfoMethod(cls_method_context_t, ceph::bufferlist*, ceph::bufferlist* out) {
   try {
     out->append("skyhook_casa wire " + std::to_string(skyhook::kWireVersion) + " process " +
-                std::to_string(ThisProcess()));
+                std::to_string(ThisProcess()) + " can " + skyhook::kAbilities);
     return 0;
   } catch (...) {
     return -ENOMEM;

@@ -271,12 +271,17 @@ Scan::Chunk& Scan::ChunkAt(uint32_t number) {
 }
 
 bool Scan::Chunk::pruned() const {
-  return std::any_of(verdicts.begin(), verdicts.end(), [](Verdict v) { return v == Verdict::kNever; });
+  return skipped ||
+         std::any_of(verdicts.begin(), verdicts.end(), [](Verdict v) { return v == Verdict::kNever; });
 }
 
 void Scan::Judge(Chunk* chunk) {
   if (chunk->judged) return;
   chunk->judged = true;
+  const int64_t first = chunk_first_[chunk->number];
+  chunk->skipped = limits_.selection != nullptr &&
+                   !limits_.selection->Any(first, first + int64_t{chunk_events_[chunk->number]});
+  if (chunk->skipped) return;
   chunk->verdicts = JudgeTerms(program_, row_pointers_, chunk->number);
 }
 
@@ -301,7 +306,7 @@ void Scan::StartPiece(Chunk* chunk) {
   end_row_ = chunk->pruned() ? events : std::min(events, first_row_ + piece_rows_);
   passed_before_ = report_.passed;
   report_.events_in += end_row_ - first_row_;
-  if (first_row_ > 0) return;  // the chunk was counted with its first piece
+  if (first_row_ > 0 || chunk->skipped) return;  // the chunk was counted with its first piece
   ++report_.chunks;
   report_.chunks_pruned += chunk->pruned();
   for (int c : all_columns_)
@@ -330,6 +335,7 @@ bool Scan::Cut(Chunk* chunk) {
   if (term_ == 0) {
     whole_ = true;
     kept_.clear();
+    if (limits_.selection != nullptr) KeepSelected(*chunk);
   }
   for (; term_ < program_.terms.size(); ++term_) {
     const bool left = whole_ ? end_row_ > first_row_ : !kept_.empty();
@@ -340,6 +346,14 @@ bool Scan::Cut(Chunk* chunk) {
     report_.passed[term_] += whole_ ? end_row_ - first_row_ : static_cast<int64_t>(kept_.size());
   }
   return true;
+}
+
+// Keeps those rows of the piece that are selected.
+void Scan::KeepSelected(const Chunk& chunk) {
+  const int64_t first = chunk_first_[chunk.number];
+  limits_.selection->ForEach(first + first_row_, first + end_row_,
+                             [&](int64_t event) { kept_.push_back(static_cast<int32_t>(event - first)); });
+  whole_ = static_cast<int64_t>(kept_.size()) == end_row_ - first_row_;
 }
 
 // Calls f with block after block of the rows; f returns false to get a smaller one.

@@ -19,6 +19,7 @@
 #include "codec.h"
 #include "evaluate.h"
 #include "result.h"
+#include "selection.h"
 
 namespace skyhook {
 
@@ -46,6 +47,7 @@ struct ScanLimits {
   uint32_t milliseconds_max = 0;  // to pause in a chunk; between chunks half of it; 0 for no limit
   int64_t bytes_slack = 0;        // that may be delivered beyond bytes_max to end a chunk
   int64_t first_piece_rows = kFirstPieceRows;
+  const Selection* selection = nullptr;  // the only events to look at, counted from the object's first
 };
 
 // With a limit of time, a scan that does not come to a pause for so long ends with Error(kStore).
@@ -86,6 +88,7 @@ class Scan {
   struct Chunk {
     uint32_t number = 0;
     bool judged = false;
+    bool skipped = false;  // no event of it is selected
     std::vector<Verdict> verdicts;
     std::vector<Slot> slots;
     bool pruned() const;
@@ -110,6 +113,7 @@ class Scan {
   bool IsFull(int64_t slack) const;
   void StopAt(Chunk* chunk, int64_t row);
   bool Cut(Chunk* chunk);
+  void KeepSelected(const Chunk& chunk);
   void ApplyTerm(Chunk* chunk, size_t term);
   bool CannotFill(const Chunk& chunk) const;
   bool Deliver(Chunk* chunk);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "selection.h"
+
 namespace skyhook {
 namespace {
 
@@ -9,6 +11,10 @@ constexpr size_t kRequestHeaderBytes = 80;
 constexpr size_t kReplyHeaderBytes = 128;
 constexpr size_t kColumnBytes = 24;
 constexpr uint64_t kAlignment = 64;
+// Flags of a request.
+constexpr uint32_t kKeepRows = 1, kPackRows = 2, kSelects = 4;
+// How an answer has event numbers.
+constexpr uint32_t kNoRows = 0, kPlainRows = 1, kPackedRows = 2;
 
 uint64_t Aligned(uint64_t at) { return (at + kAlignment - 1) & ~(kAlignment - 1); }
 
@@ -85,7 +91,10 @@ ScanRequest DecodeRequest(Bytes data) {
             std::to_string(kWireVersion));
   }
   ScanRequest request;
-  request.keep_rows = (Load<uint32_t>(at + 12) & 1) != 0;
+  const uint32_t flags = Load<uint32_t>(at + 12);
+  request.keep_rows = (flags & kKeepRows) != 0;
+  request.pack_rows = (flags & kPackRows) != 0;
+  request.selects = (flags & kSelects) != 0;
   request.place = {Load<uint64_t>(at + 16), Load<uint64_t>(at + 24), Load<int64_t>(at + 32)};
   request.limits.cursor = Load<int64_t>(at + 40);
   request.limits.events_max = Load<int64_t>(at + 48);
@@ -98,8 +107,8 @@ ScanRequest DecodeRequest(Bytes data) {
   const uint64_t outputs = Load<uint32_t>(at + 68);
   const uint64_t program_bytes = Load<uint32_t>(at + 72);
   const uint64_t histogram_bytes = Load<uint32_t>(at + 76);
-  if (outputs > kColumnsMax ||
-      data.size() != kRequestHeaderBytes + outputs * 4 + program_bytes + histogram_bytes) {
+  const uint64_t named_bytes = kRequestHeaderBytes + outputs * 4 + program_bytes + histogram_bytes;
+  if (outputs > kColumnsMax || data.size() < named_bytes || (data.size() > named_bytes && !request.selects)) {
     Invalid("the request's length contradicts its header");
   }
   at += kRequestHeaderBytes;
@@ -110,10 +119,17 @@ ScanRequest DecodeRequest(Bytes data) {
   }
   request.program = {at, program_bytes};
   request.histograms = {at + program_bytes, histogram_bytes};
+  request.selection = data.subspan(named_bytes);
   return request;
 }
 
-Buffer EncodeReply(const Result& result, int64_t cursor) {
+Buffer EncodeReply(const Result& result, int64_t cursor, bool pack_rows) {
+  std::vector<uint8_t> packed;
+  if (pack_rows && result.keep_rows) {
+    packed = Selection::Encode(reinterpret_cast<const int64_t*>(result.rows.data()), result.rows.size() / 8);
+  }
+  const bool is_packed = !packed.empty();
+  const Bytes rows = is_packed ? Bytes(packed) : Bytes(result.rows.data(), result.rows.size());
   // Filled histograms stand for the columns.
   const bool filled = !result.histograms.empty();
   const size_t n_terms = result.report.passed.size(), n_columns = filled ? 0 : result.columns.size();
@@ -121,7 +137,7 @@ Buffer EncodeReply(const Result& result, int64_t cursor) {
   const uint64_t tables_end = kReplyHeaderBytes + 8 * n_terms + kColumnBytes * n_columns;
   uint64_t size = tables_end;
   const auto add = [&size](uint64_t bytes) { size = Aligned(size) + bytes; };
-  add(result.rows.size());
+  add(rows.size());
   for (size_t g = 0; g < n_groups; ++g) add(result.groups[g].size());
   for (size_t i = 0; i < n_columns; ++i) {
     add(result.columns[i].values.size());
@@ -138,7 +154,8 @@ Buffer EncodeReply(const Result& result, int64_t cursor) {
   Store(&frame, 36, static_cast<uint32_t>(n_groups));
   Store(&frame, 112, static_cast<uint32_t>(result.histograms.size()));
   Store(&frame, 40, static_cast<uint32_t>(n_terms));
-  Store(&frame, 44, uint32_t{result.keep_rows});
+  Store(&frame, 44, !result.keep_rows ? kNoRows : is_packed ? kPackedRows : kPlainRows);
+  Store(&frame, 116, static_cast<uint32_t>(packed.size()));
   StoreReport(&frame, result.report);
   uint64_t at = kReplyHeaderBytes;
   for (int64_t passed : result.report.passed) {
@@ -160,7 +177,7 @@ Buffer EncodeReply(const Result& result, int64_t cursor) {
     if (bytes > 0) std::memcpy(frame.data() + at, from, bytes);
     at += bytes;
   };
-  put(result.rows.data(), result.rows.size());
+  put(rows.data(), rows.size());
   for (size_t g = 0; g < n_groups; ++g) put(result.groups[g].data(), result.groups[g].size());
   for (size_t i = 0; i < n_columns; ++i) {
     put(result.columns[i].values.data(), result.columns[i].values.size());
@@ -180,6 +197,21 @@ Buffer EncodeError(Kind kind, const std::string& message) {
   return frame;
 }
 
+namespace {
+
+// The event numbers that an answer has as a selection.
+std::vector<int64_t> UnpackRows(Bytes packed, int64_t events) {
+  try {
+    const Selection selection(packed);
+    if (selection.count() == events) return selection.Events();
+  } catch (const Error& error) {
+    Corrupt(std::string("the answer's event numbers: ") + error.what());
+  }
+  Corrupt("the answer has another number of event numbers than of events");
+}
+
+}  // namespace
+
 int64_t AppendReply(Bytes frame, Result* result) {
   FrameReader reader(frame);
   if (std::memcmp(reader.Range(0, kReplyHeaderBytes).data(), "SKYANSW1", 8) != 0)
@@ -193,12 +225,13 @@ int64_t AppendReply(Bytes frame, Result* result) {
   const int64_t events = reader.At<int64_t>(24);
   const uint64_t n_columns = reader.At<uint32_t>(32), n_groups = reader.At<uint32_t>(36);
   const uint64_t n_terms = reader.At<uint32_t>(40);
-  const bool keep_rows = reader.At<uint32_t>(44) != 0;
+  const uint32_t row_form = reader.At<uint32_t>(44);
   const bool filled = !result->histograms.empty();
   if (n_columns != (filled ? 0 : result->columns.size()) ||
       n_groups != (filled ? 0 : result->groups.size()) ||
-      reader.At<uint32_t>(112) != result->histograms.size() || keep_rows != result->keep_rows || events < 0 ||
-      events > (int64_t{1} << 32) || n_terms > kNodesMax) {
+      reader.At<uint32_t>(112) != result->histograms.size() || row_form > kPackedRows ||
+      (row_form != kNoRows) != result->keep_rows || events < 0 || events > (int64_t{1} << 32) ||
+      n_terms > kNodesMax) {
     Corrupt("the answer does not fit the question");
   }
   ScanReport report;
@@ -215,7 +248,15 @@ int64_t AppendReply(Bytes frame, Result* result) {
 
   // Everything is checked before anything is appended.
   const uint64_t n_events = static_cast<uint64_t>(events);
-  const Bytes rows = reader.Next(keep_rows ? 8 * n_events : 0);
+  const uint64_t packed_bytes = reader.At<uint32_t>(116);
+  Bytes rows = reader.Next(row_form == kPackedRows  ? packed_bytes
+                           : row_form == kPlainRows ? 8 * n_events
+                                                    : 0);
+  std::vector<int64_t> unpacked;
+  if (row_form == kPackedRows) {
+    unpacked = UnpackRows(rows, events);
+    rows = {reinterpret_cast<const uint8_t*>(unpacked.data()), 8 * unpacked.size()};
+  }
   std::vector<Bytes> offsets;
   for (uint64_t g = 0; g < n_groups; ++g) {
     offsets.push_back(reader.Next(8 * (n_events + 1)));
@@ -319,10 +360,13 @@ Buffer AnswerScan(Bytes data, const ReadRange& read) noexcept {
     const Program program = DecodeProgram(request.program);
     Result result(request.dtypes, request.groups, request.keep_rows);
     result.histograms = DecodeHistograms(request.histograms, request.dtypes.size());
-    Scan scan(program, request.place, request.limits, &result);
+    ScanLimits limits = request.limits;
+    const Selection selection = request.selects ? Selection(request.selection) : Selection();
+    if (request.selects) limits.selection = &selection;
+    Scan scan(program, request.place, limits, &result);
     Scan::Step step;
     while ((step = scan.Advance()) == Scan::Step::kNeed) ReadJoined(scan.needs(), scan.places(), read);
-    return EncodeReply(result, step == Scan::Step::kPaused ? scan.cursor() : -1);
+    return EncodeReply(result, step == Scan::Step::kPaused ? scan.cursor() : -1, request.pack_rows);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "engine/selection.h"
 #include "engine/wire.h"
 #include "fuzz/outputs.h"
 #include "tests/random_program.h"
@@ -34,7 +35,9 @@ std::vector<uint8_t> Request(const std::vector<uint8_t>& program, uint64_t start
   }
   Put(&request, "SKYSCAN1", 8);
   Put(&request, kWireVersion);
-  Put(&request, static_cast<uint32_t>(histograms.empty()));
+  // Of those that deliver values every other one is for some events, and packs their numbers.
+  const bool selects = seed % 4 == 2;
+  Put(&request, histograms.empty() ? (selects ? uint32_t{7} : uint32_t{1}) : uint32_t{0});
   for (uint64_t field : {start, bytes, uint64_t{7}, uint64_t{0}}) Put(&request, field);
   Put(&request, int64_t{-1});
   Put(&request, seed % 4 < 2 ? int64_t{-1} : int64_t{16});
@@ -48,6 +51,14 @@ std::vector<uint8_t> Request(const std::vector<uint8_t>& program, uint64_t start
   }
   Put(&request, program.data(), program.size());
   Put(&request, histograms.data(), histograms.size());
+  if (selects) {
+    std::vector<int64_t> events;
+    for (int64_t event = 0; event < 64; ++event) {
+      if (seed % 8 == 2 ? event % 16 < 9 : (event * event + 3) % 7 < 4) events.push_back(event);
+    }
+    const std::vector<uint8_t> selection = Selection::Encode(events.data(), events.size());
+    Put(&request, selection.data(), selection.size());
+  }
   return request;
 }
 

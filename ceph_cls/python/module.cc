@@ -20,6 +20,7 @@
 #include "engine/kernels.h"
 #include "engine/result.h"
 #include "engine/scan.h"
+#include "engine/selection.h"
 #include "engine/wire.h"
 #include "python/arrow_export.h"
 #include "python/buffers.h"
@@ -213,6 +214,53 @@ nb::bytes AnswerOf(const std::string& method, nb::bytes request, nb::callable re
   return nb::bytes(reinterpret_cast<const char*>(frame.data()), frame.size());
 }
 
+// Takes the place of a report; what it does not name is 0.
+ScanReport ReportFrom(const nb::dict& d) {
+  ScanReport report;
+  report.events_in = nb::cast<int64_t>(d["events_in"]);
+  report.events_out = nb::cast<int64_t>(d["events_out"]);
+  report.passed = nb::cast<std::vector<int64_t>>(d["passed"]);
+  report.chunks = nb::cast<int64_t>(d["chunks"]);
+  report.chunks_pruned = nb::cast<int64_t>(d["chunks_pruned"]);
+  report.bytes_read = nb::cast<int64_t>(d["bytes_read"]);
+  report.bytes_total = nb::cast<int64_t>(d["bytes_total"]);
+  report.seconds_read = nb::cast<double>(d["seconds_read"]);
+  report.seconds_compute = nb::cast<double>(d["seconds_compute"]);
+  return report;
+}
+
+// `report` stands in for that of the other, whose scan was only the last step; `rows` for its event numbers,
+// which count them.
+void AppendPiece(Result& self, const Result& other, const nb::dict& report, nb::object rows) {
+  const ScanReport given = ReportFrom(report);
+  const ReadBuffer buffer(rows);
+  const Bytes numbers = buffer.bytes();
+  const size_t n = other.rows.size() / 8;
+  for (size_t i = 0; i < n; ++i) {
+    if (Load<uint64_t>(other.rows.data() + 8 * i) >= numbers.size() / 8)
+      Invalid("there are fewer event numbers than events");
+  }
+  ScanReport before = self.report;
+  const size_t first = self.rows.size();
+  self.Append(other);
+  self.report = std::move(before);
+  self.report.Add(given);
+  for (size_t i = 0; i < n; ++i) {
+    uint8_t* place = self.rows.data() + first + 8 * i;
+    std::memcpy(place, numbers.data() + 8 * Load<uint64_t>(place), 8);
+  }
+}
+
+nb::bytes CodedSelection(nb::object events) {
+  const ReadBuffer buffer(events);
+  const std::vector<uint8_t> coded = Selection::Encode(
+      reinterpret_cast<const int64_t*>(buffer.bytes().data()), buffer.bytes().size() / sizeof(int64_t));
+  if (coded.empty()) {
+    Invalid("the events to select lie more than " + std::to_string(kSelectionEventsMax) + " apart");
+  }
+  return nb::bytes(reinterpret_cast<const char*>(coded.data()), coded.size());
+}
+
 // Raises the class of skyhook_casa.errors that stands for the engine's kind of error.
 void Raise(const Error& error) {
   static const char* const kClasses[] = {"InvalidRequest", "CorruptObject", "ResourceExhausted",
@@ -237,7 +285,10 @@ NB_MODULE(_engine, m) {
     }
   });
   m.attr("KERNELS") = Kernels().name;
+  m.attr("ABILITIES") = kAbilities;
+  m.attr("SELECTION_EVENTS_MAX") = kSelectionEventsMax;
   m.def("answer", AnswerOf, "method"_a, "request"_a, "read"_a);
+  m.def("encode_selection", CodedSelection, "events"_a);
 
   nb::class_<Result>(m, "Result")
       .def(
@@ -261,6 +312,7 @@ NB_MODULE(_engine, m) {
       .def("offsets", &Offsets, "group"_a)
       .def("rows", &RowsKept)
       .def("append", &Result::Append, "other"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("append_piece", &AppendPiece, "other"_a, "report"_a, "rows"_a)
       .def("report", &Report)
       .def("record_batch", &RecordBatchOf, "names"_a)
       .def(

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "drive.h"
 #include "program_maker.h"
 #include "random_program.h"
@@ -17,11 +19,12 @@ void Put(std::vector<uint8_t>* to, T value) {
 
 // The request for a scan whose answer fits `result`.
 std::vector<uint8_t> RequestFor(const std::vector<uint8_t>& program, const Result& result,
-                                const ObjectPlace& place, const ScanLimits& limits) {
+                                const ObjectPlace& place, const ScanLimits& limits,
+                                const std::vector<uint8_t>* selection = nullptr) {
   std::vector<uint8_t> request;
   for (char c : {'S', 'K', 'Y', 'S', 'C', 'A', 'N', '1'}) Put(&request, c);
   Put(&request, kWireVersion);
-  Put(&request, uint32_t{result.keep_rows});
+  Put(&request, uint32_t{result.keep_rows} | (selection == nullptr ? 0u : 6u));
   Put(&request, place.directory_start);
   Put(&request, place.directory_bytes);
   Put(&request, place.first_event);
@@ -38,6 +41,7 @@ std::vector<uint8_t> RequestFor(const std::vector<uint8_t>& program, const Resul
     Put(&request, static_cast<int16_t>(column.group));
   }
   request.insert(request.end(), program.begin(), program.end());
+  if (selection != nullptr) request.insert(request.end(), selection->begin(), selection->end());
   return request;
 }
 
@@ -62,6 +66,15 @@ class WireTest : public testing::Test {
   std::vector<uint8_t> Request(const ScanLimits& limits = {}) const {
     return RequestFor(bytes_, ResultFor(program_), object_.place, limits);
   }
+  // A request for some events, in runs or with many ends.
+  std::vector<uint8_t> Selecting(const std::vector<int64_t>& events, const ScanLimits& limits = {}) const {
+    const std::vector<uint8_t> selection = Selection::Encode(events.data(), events.size());
+    return RequestFor(bytes_, ResultFor(program_), object_.place, limits, &selection);
+  }
+  // Every change of one byte, and every request cut short, is answered.
+  void ExpectAnswers(const std::vector<uint8_t>& request) const;
+  // So is every such change of an answer, or what is taken from it fits together.
+  void ExpectRefusedOrFits(const std::vector<uint8_t>& answer) const;
   std::vector<uint8_t> Answer(const std::vector<uint8_t>& request) const {
     const Buffer frame = AnswerScan(request, ReaderOf(object_));
     return {frame.data(), frame.data() + frame.size()};
@@ -99,8 +112,7 @@ TEST_F(WireTest, AnErrorCarriesItsKind) {
   }
 }
 
-TEST_F(WireTest, EveryChangedOrCutRequestIsAnswered) {
-  const std::vector<uint8_t> request = Request();
+void WireTest::ExpectAnswers(const std::vector<uint8_t>& request) const {
   Result result = ResultFor(program_);
   const auto expect_answer = [&](const std::vector<uint8_t>& changed) {
     const std::vector<uint8_t> answer = Answer(changed);
@@ -120,8 +132,62 @@ TEST_F(WireTest, EveryChangedOrCutRequestIsAnswered) {
   }
 }
 
+TEST_F(WireTest, EveryChangedOrCutRequestIsAnswered) {
+  ExpectAnswers(Request());
+  ExpectAnswers(Selecting({0, 1, 5, 6, 7, 20}));
+  ExpectAnswers(Selecting({1, 3, 5, 7, 8, 10, 12, 15, 16, 17, 19, 22, 24}));
+}
+
+TEST_F(WireTest, AnAnswerToASelectionIsThatOfItsEvents) {
+  const Result whole = ScanAll(program_, object_);
+  Random random(8);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<int64_t> events, expected;
+    const uint64_t one_in = 1 + random() % 5;
+    for (int64_t event = 0; event < table_.events(); ++event) {
+      if (random() % one_in == 0) events.push_back(event);
+    }
+    for (const int64_t row : RowsOf(whole)) {
+      if (std::binary_search(events.begin(), events.end(), row - object_.place.first_event))
+        expected.push_back(row);
+    }
+    Result result = ResultFor(program_);
+    ScanLimits limits{0, round % 2 == 0 ? -1 : 3, -1, 0};
+    while ((limits.cursor = AppendReply(Answer(Selecting(events, limits)), &result)) >= 0) {
+    }
+    EXPECT_EQ(RowsOf(result), expected);
+    EXPECT_EQ(result.columns[2].n(), static_cast<int64_t>(expected.size()));
+  }
+}
+
+TEST_F(WireTest, ARequestWithAMalformedSelectionIsRefused) {
+  const std::vector<uint8_t> good = Selecting({1, 2, 5});
+  const auto expect_refusal = [&](const std::vector<uint8_t>& request) {
+    Result result = ResultFor(program_);
+    EXPECT_KIND(kInvalidRequest, AppendReply(Answer(request), &result));
+  };
+  std::vector<uint8_t> longer = good, unasked = good;
+  longer.push_back(0);
+  expect_refusal(longer);
+  unasked[12] = 3;  // what follows is no selection then
+  expect_refusal(unasked);
+  expect_refusal({good.begin(), good.end() - 1});
+  expect_refusal(RequestFor(bytes_, ResultFor(program_), object_.place, {}, &bytes_));
+}
+
+TEST_F(WireTest, PackedEventNumbersAreThoseOfTheDataset) {
+  object_.place.first_event = int64_t{1} << 40;
+  Result result = ResultFor(program_);
+  EXPECT_EQ(AppendReply(Answer(Selecting({0, 2, 3})), &result), -1);
+  for (const int64_t row : RowsOf(result)) EXPECT_GE(row, int64_t{1} << 40);
+}
+
 TEST_F(WireTest, EveryChangedOrCutAnswerIsRefusedOrFits) {
-  const std::vector<uint8_t> answer = Answer(Request({0, 3, -1, 0}));
+  for (const std::vector<uint8_t>& request : {Request({0, 3, -1, 0}), Selecting({0, 1, 4, 9})})
+    ExpectRefusedOrFits(Answer(request));
+}
+
+void WireTest::ExpectRefusedOrFits(const std::vector<uint8_t>& answer) const {
   for (size_t at = 0; at < answer.size(); ++at) {
     for (const uint8_t value : {0x00, 0x01, 0x7F, 0xFF}) {
       std::vector<uint8_t> changed = answer;

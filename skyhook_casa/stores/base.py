@@ -163,16 +163,23 @@ class ObjectStore(ABC):
         """Whether `execute` may work: whether programs can run where the objects are."""
         return False
 
-    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+    def execute(
+        self, name: str, method: str, request: bytes, reply_bytes_max: int, ability: str = ""
+    ) -> bytes:
         """Run a method of the object class on `name`, where it is stored, and return its answer.
 
         The request is sent once: if the storage fails meanwhile, the caller should read instead of
         asking again.
 
+        Parameters
+        ----------
+        ability : str, optional
+            What the class must be able to do that the first ones of this version could not.
+
         Raises
         ------
         ClassMissing
-            If the storage cannot run programs, or has no class of this version.
+            If the storage cannot run programs, or has no class of this version, or none with that ability.
         NotFound
             If there is no object called `name`.
         RequestLost

@@ -50,10 +50,12 @@ class MemoryStore(ObjectStore):
         """See `ObjectStore.pushes_down`."""
         return self._runs_class
 
-    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+    def execute(
+        self, name: str, method: str, request: bytes, reply_bytes_max: int, ability: str = ""
+    ) -> bytes:
         """See `ObjectStore.execute`."""
         if not self._runs_class:
-            return super().execute(name, method, request, reply_bytes_max)
+            return super().execute(name, method, request, reply_bytes_max, ability)
         from .. import _engine
 
         self.size(name)

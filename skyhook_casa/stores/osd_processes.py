@@ -21,7 +21,9 @@ FRESH_S: Final = 1.0
 """A process that answered for an object so short a time ago is taken to have it still."""
 OBJECTS_MAX: Final = 100_000
 """Most objects that are remembered."""
-_INFO = re.compile(rb"skyhook_casa wire \d+ process (\d+)")
+PROCESSES_MAX: Final = 100_000
+"""Most processes of which it is remembered what they can do."""
+_INFO = re.compile(rb"skyhook_casa wire \d+ process (\d+)(?: can ([a-z ]*))?")
 
 
 class OsdProcesses:
@@ -30,6 +32,28 @@ class OsdProcesses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answered: dict[str, tuple[int, float]] = {}
+        self._abilities: dict[int, frozenset[str]] = {}
+
+    def told(self, answer: bytes) -> int:
+        """Return the number in an answer of `info`; remember what the process can do.
+
+        Raises
+        ------
+        ClassMissing
+            If there is no number.
+        """
+        process, abilities = process_of(answer)
+        with self._lock:
+            if len(self._abilities) >= PROCESSES_MAX:
+                self._abilities.clear()
+                self._answered.clear()
+            self._abilities[process] = abilities
+        return process
+
+    def can(self, process: int, ability: str) -> bool:
+        """Return whether a process told that it can do something."""
+        with self._lock:
+            return ability in self._abilities.get(process, ())
 
     def of(self, oid: str) -> int | None:
         """Return the process that has an object, unless that is unknown or long ago."""
@@ -50,8 +74,8 @@ class OsdProcesses:
             self._answered.pop(oid, None)
 
 
-def process_number(answer: bytes) -> int:
-    """Return the number in an answer of `info`.
+def process_of(answer: bytes) -> tuple[int, frozenset[str]]:
+    """Return the number in an answer of `info`, and what the process can do besides the first ones.
 
     Raises
     ------
@@ -61,4 +85,4 @@ def process_number(answer: bytes) -> int:
     found = _INFO.match(answer)
     if found is None:
         raise ClassMissing(f"the object class answers {answer[:80]!r}; it is of another version")
-    return int(found[1])
+    return int(found[1]), frozenset((found[2] or b"").decode().split())

@@ -121,9 +121,11 @@ class RadosStore(ObjectStore):
         """See `ObjectStore.pushes_down`: the first call tells whether the class is there."""
         return True
 
-    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+    def execute(
+        self, name: str, method: str, request: bytes, reply_bytes_max: int, ability: str = ""
+    ) -> bytes:
         """See `ObjectStore.execute`."""
-        return self._pool.execute(check_name(name), method, request, reply_bytes_max)
+        return self._pool.execute(check_name(name), method, request, reply_bytes_max, ability)
 
     def identity(self) -> str:
         """See `ObjectStore.identity`: cluster, pool and namespace."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..errors import AccessDenied, ClassMissing, NotFound, RequestLost, StoreError
 from ..librados import rados
 from .address import StoreAddress
-from .osd_processes import INFO, INFO_BYTES_MAX, OsdProcesses, process_number
+from .osd_processes import INFO, INFO_BYTES_MAX, OsdProcesses
 from .rados_connection import (
     CONF_DEFAULT,
     TIMEOUT_LEAST_S,
@@ -77,13 +77,20 @@ class Pool:
                     return None
                 raise
 
-    def execute(self, oid: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+    def execute(
+        self, oid: str, method: str, request: bytes, reply_bytes_max: int, ability: str = ""
+    ) -> bytes:
         """Run a method of our object class on an object of RADOS. Raises as `ObjectStore.execute`."""
         if method == INFO:
             return self._call(oid, INFO, b"", reply_bytes_max)
         process = self._processes.of(oid)
         if process is None:
-            process = process_number(self._call(oid, INFO, b"", INFO_BYTES_MAX))
+            process = self._processes.told(self._call(oid, INFO, b"", INFO_BYTES_MAX))
+        if ability and not self._processes.can(process, ability):
+            raise ClassMissing(
+                f"an OSD of pool {self.name!r} runs an earlier release of the object class {CLASS_NAME}, "
+                f"which cannot {ability} events; renew the class and restart the OSD"
+            )
         try:
             reply = self._call(oid, method, process.to_bytes(8, "little") + request, reply_bytes_max)
         except StoreError:

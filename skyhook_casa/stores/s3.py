@@ -136,13 +136,15 @@ class S3Store(ObjectStore):
         """See `ObjectStore.pushes_down`."""
         return self._companion is not None
 
-    def execute(self, name: str, method: str, request: bytes, reply_bytes_max: int) -> bytes:
+    def execute(
+        self, name: str, method: str, request: bytes, reply_bytes_max: int, ability: str = ""
+    ) -> bytes:
         """See `ObjectStore.execute`; also `StoreError` if radosgw has cut the object into pieces."""
         if self._companion is None:
-            return super().execute(name, method, request, reply_bytes_max)
+            return super().execute(name, method, request, reply_bytes_max, ability)
         oid = self._companion.oid(self._key(name))
         self._companion.check_whole(oid, lambda: self.size(name))
-        return self._companion.pool.execute(oid, method, request, reply_bytes_max)
+        return self._companion.pool.execute(oid, method, request, reply_bytes_max, ability)
 
     def identity(self) -> str:
         """See `ObjectStore.identity`: server, bucket and prefix."""
