@@ -123,7 +123,7 @@ class Worker:
         self.pushed = True
         self.bytes_moved += mixed.bytes_moved
         self._choice.came_back()
-        self._choice.learn(mixed.bytes_moved, mixed.bytes_stored)
+        self._choice.learn(mixed.bytes_moved, mixed.bytes_stored, several=True)
         return following
 
     def _push(
