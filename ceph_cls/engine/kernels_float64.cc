@@ -119,12 +119,14 @@ void AddBins(const void* values, int64_t n, const RegularBins& bins, int32_t* ou
   const T* from = static_cast<const T*>(values);
   const double low = bins.low, width = bins.width, count = bins.count;
   const double last = bins.closed ? 1 : std::numeric_limits<double>::quiet_NaN();
+  const double above = count + 1;
   const int32_t stride = bins.stride;
   for (int64_t i = 0; i < n; ++i) {
     const double z = (static_cast<double>(from[i]) - low) / width;
-    // Written so that it takes no branches: NaN fails both comparisons.
-    const double inside = z < 1 ? (z >= 0 ? z * count + 1 : 0.0) : count + (z == last ? 0 : 1);
-    out[i] += stride * static_cast<int32_t>(inside);
+    // Written so that it takes no branches, and choices are between numbers of one type: NaN fails all.
+    const double inside = z >= 0 ? z * count + 1 : 0.0;
+    const double beyond = z == last ? count : above;
+    out[i] += stride * static_cast<int32_t>(z < 1 ? inside : beyond);
   }
 }
 
