@@ -70,20 +70,21 @@ def numpy_bins(values: Any, low: float, high: float) -> Any:
 
 # -- the ADL queries -------------------------------------------------------------------------------
 def bench_adl(
-    data: Path, queries: list[str], systems: list[str], cores: int, repetitions: int
-) -> list[dict[str, Any]]:
+    data: Path, queries: list[str], systems: list[str], cores: int, repetitions: int, out: Path | None
+) -> None:
     """Fill the histograms of the ADL queries with every system, in turn, and print the tables."""
     for files in {QUERIES[q].files for q in queries if set(systems) & {"skyhook_casa", "service"}}:
         ingest(data, files_of(data, "root", files), files)
     records: list[dict[str, Any]] = []
     for query in queries:
-        records += run_query(data, query, "histogram", cores, systems, repetitions)
+        new = run_query(data, query, "histogram", cores, systems, repetitions)
+        _append(out, new)
+        records += new
         print(query, ", ".join(f"{r['system']} {rate(r):.3g}" for r in records if r["query"] == query))
     print(
         f"\n{cores} cores, million events a second, best of {repetitions}: of wall time (of processor time)\n"
     )
     adl_tables(records, queries)
-    return records
 
 
 def rate(record: dict[str, Any], of: str = "seconds") -> float:
@@ -139,17 +140,23 @@ def main() -> None:
     args = parser.parse_args()
     data, parts = args.data.resolve(), args.parts.split(",")
     long_files = len((data / ANSWERS).read_text().splitlines())
-    records: list[dict[str, Any]] = [state_machine(f"{long_files} files in the long dataset")]
+    _append(args.out, [state_machine(f"{long_files} files in the long dataset")])
     if "met" in parts:
-        records += bench_met(data, args.repetitions)
+        _append(args.out, bench_met(data, args.repetitions))
     if "adl" in parts:
         queries, chosen = args.queries.split(","), args.systems.split(",")
-        records += bench_adl(data, queries, chosen, args.cores, args.repetitions)
+        bench_adl(data, queries, chosen, args.cores, args.repetitions, args.out)
     if "coffea" in parts:
         ingest(data, files_of(data, "root", 2), 2)
-        records += bench_coffea(data / "store", dataset_name(2), files_of(data, "root", 2), args.repetitions)
-    if args.out is not None:
-        with args.out.open("a") as file:
+        _append(
+            args.out,
+            bench_coffea(data / "store", dataset_name(2), files_of(data, "root", 2), args.repetitions),
+        )
+
+
+def _append(path: Path | None, records: list[dict[str, Any]]) -> None:
+    if path is not None:
+        with path.open("a") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
 
