@@ -125,7 +125,9 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         30.0, ge=0, description="Seconds that running queries get to end when the service is stopped."
     )
-    ingest_jobs_max: int = Field(2, ge=1, description="Most ingest jobs that run at once; others wait.")
+    ingest_jobs_max: int = Field(
+        2, ge=1, description="Most jobs that run at once, ingests and saves; others wait."
+    )
     plan_cache: int = Field(512, ge=0, description="Plans of queries that are kept; 0: none.")
     request_bytes_max: ByteSize = Field(
         ByteSize(MESSAGE_BYTES_MAX),
