@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,11 +36,15 @@ def bench_coffea(store: Path, dataset: str, files: list[str], repetitions: int) 
     from skyhook_client.coffea import SkyhookRunner
 
     NanoAODSchema.warn_missing_crossrefs = False
+    warnings.filterwarnings("ignore", "Branch .* already exists", RuntimeWarning)
     executor = processor.IterativeExecutor(status=False)
     options = {"schema": NanoAODSchema, "chunksize": CHUNK_EVENTS}
     ours = SkyhookRunner(executor, store=str(store), **options)
     roots = processor.Runner(executor, **options)
-    filesets = (({"data": f"skyhook://{dataset}"}, ours), ({"data": dict.fromkeys(files, "Events")}, roots))
+    filesets = (
+        ({"data": f"skyhook://{dataset}"}, ours),
+        ({"data": {"files": dict.fromkeys(files, "Events")}}, roots),
+    )
     records = []
     for name, instance in (
         ("NanoEventsProcessor", NanoEventsProcessor(mode="virtual")),
