@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -99,19 +99,20 @@ class QueryRun:
         self._ended = False
         self.work = work
         self.report.cutflow = [(term, 0) for term in work.terms]
-        missing = list(self._held.missing(prepared.parts))
         self._first: Piece | None = None
+        self._key = prepared.answer_key(work)
+        cached = self._cached()
         self._line = Line(
-            missing,
+            [] if cached is not None else list(self._held.missing(prepared.parts)),
             self._settings.turn_s,
             self._settings.split_bytes,
             self._cluster.threads,
             FIRST_BYTES if self._delivers else self._settings.split_bytes,
         )
-        self._key = prepared.answer_key(work)
-        if self._resumes:
+        if cached is not None or self._resumes:
             self._kept = None
-        self._take_cached()
+        for kept in cached or ():
+            self._line.add_ready(*self._again(kept))
         if self._limit_left() == 0:
             self._spare += self._line.drop()
 
@@ -377,20 +378,17 @@ class QueryRun:
         kept = replace(made, ticket=b"", report=replace(made.report, splits_cached=1))
         self._kept.append(Kept(kept, piece.first, piece.parts, ready))
 
-    def _take_cached(self) -> None:
-        """Put what the client does not hold of an equal query's answer on the line, if there is one."""
+    def _cached(self) -> Sequence[Kept] | None:
+        """Return what the client does not hold of an equal query's answer, if there is one."""
         answer = self._cache.get(self._key)
         left = None if answer is None else not_held(answer, self._held)
-        if left is None:
-            self._metrics.cache_misses.inc()
-            return
-        self._metrics.cache_hits.inc()
-        self._kept = None
-        self._spare += self._line.drop()
-        for kept in left:
-            ticket = b"" if kept.ready is None else self._cluster.place.shelf.put(kept.ready)
-            piece = Piece(kept.parts, kept.first, 0)
-            self._line.add_ready(piece, replace(kept.made, ticket=ticket))
+        (self._metrics.cache_misses if left is None else self._metrics.cache_hits).inc()
+        return left
+
+    def _again(self, kept: Kept) -> tuple[Piece, Made]:
+        """Return a piece of such an answer, to be fetched once more."""
+        ticket = b"" if kept.ready is None else self._cluster.place.shelf.put(kept.ready)
+        return Piece(kept.parts, kept.first, 0), replace(kept.made, ticket=ticket)
 
     def _plan_message(self) -> pb.QueryPlan:
         message = pb.QueryPlan()
