@@ -13,11 +13,11 @@ from ..errors import IngestError, ResourceExhausted
 from ..object_format import EncodedObject, ObjectWriter
 from ..schema import Schema, offsets_column
 from ..stores import ObjectStore
-from ..tally import TALLIED, EncodedTally, countable
 from .branches import Array, Jagged, SkippedBranch
 from .open_files import opened
 from .partitions import OBJECT_BYTES_MAX, cut, halves, object_bytes_guess
 from .root_file import Events, RootFile, reading
+from .stored import StoredPartition, store_partition
 
 META_TREES = ("Runs", "LuminosityBlocks")
 """Trees that are kept beside the events."""
@@ -48,23 +48,6 @@ class FileFacts:
     ranges: tuple[tuple[int, int], ...]
     """The entries of each partition."""
     meta_trees: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPartition:
-    """An object that is in the store, and the entries it holds."""
-
-    start: int
-    stop: int
-    name: str
-    bytes: int
-    directory_start: int
-    directory_bytes: int
-    columns: tuple[str, ...]
-    new: bool
-    """False if the store had it already."""
-    tally: EncodedTally
-    """Of its events."""
 
 
 def inspect(path: str, options: EncodeOptions, run: str = "") -> FileFacts:
@@ -157,20 +140,8 @@ def _store(
         for first, last in halves(start, stop, options.chunk_events):
             yield from _store(store, events, options, first, last, arrays, arrays_start)
         return
-    new = store.put(encoded.name, encoded.data)
     rows = slice(start - arrays_start, stop - arrays_start)
-    tallied: dict[str, Array] = {name: arrays[name][rows] for name in TALLIED if name in arrays}
-    yield StoredPartition(
-        start,
-        stop,
-        encoded.name,
-        encoded.data.size,
-        encoded.directory_start,
-        encoded.directory_bytes,
-        encoded.columns,
-        new,
-        EncodedTally.of(tallied, *countable(events.schema.columns)),
-    )
+    yield store_partition(store, encoded, events.schema, arrays, rows, (start, stop))
 
 
 def encode(

@@ -20,11 +20,12 @@ from ..errors import IngestError, QueryCancelled, SkyhookError
 from ..schema import Schema
 from ..stores import ObjectStore
 from .agreement import IN_ALREADY, Agreement
-from .encode import FileFacts, StoredPartition, inspect, store_meta_tree, store_range
+from .encode import FileFacts, inspect, store_meta_tree, store_range
 from .paths import expand
 from .pool import Call, Workers, never
 from .report import IngestReport, failure_of
 from .request import IngestRequest
+from .stored import Recorder, StoredPartition
 
 FAILURES_MAX: Final = 1000
 """With more bad files than this an ingest ends: something else must be wrong."""
@@ -76,7 +77,7 @@ class IngestRun:
         self._bad: set[str] = set()
         self._files: list[FileFacts] = []
         self._infos: dict[str, FileInfo] = {}
-        self._layouts: dict[tuple[str, ...], int] = {}
+        self._recorder = Recorder(catalog, store)
         self._made: dict[tuple[str, int], list[NewPartition]] = {}
         self._trees: dict[tuple[str, str], MetaTree] = {}
         self._paths: list[str] = []
@@ -230,17 +231,13 @@ class IngestRun:
             for start, stop in file.ranges:
                 found, at = [], start
                 while at < stop and (next_one := recorded.get((file.path, at))) is not None:
-                    if not self._is_stored(next_one):
+                    if not self._recorder.is_stored(next_one):
                         break
                     found.append(next_one)
                     at = next_one.entry_stop
                 if at == stop:
                     self._made[file.path, start] = found
                     self.report.partitions_reused += len(found)
-
-    def _is_stored(self, partition: NewPartition) -> bool:
-        name = partition.object.name
-        return self._store.exists(name) and self._store.size(name) == partition.object.bytes
 
     def _missing(self) -> Iterator[Call[list[StoredPartition]]]:
         """Give what is to be made; of a file that failed meanwhile, nothing more."""
@@ -256,12 +253,7 @@ class IngestRun:
     def _record(self, call: Call[Any], stored: list[StoredPartition]) -> None:
         _, _, start, stop, _ = call.arguments
         info = self._infos[call.path]
-        made = [
-            NewPartition(one.stop - one.start, self._object_info(one), info, one.start, one.stop, one.tally)
-            for one in stored
-        ]
-        for partition in made:
-            self._catalog.record_partition(self._job, partition)
+        made = [self._recorder.record(self._job, one, info) for one in stored]
         self._made[call.path, start] = made
         self.report.partitions_made += sum(one.new for one in stored)
         self.report.partitions_reused += sum(not one.new for one in stored)
@@ -269,17 +261,6 @@ class IngestRun:
             self.report.bytes += sum(one.bytes for one in stored)
             self.report.events_done += stop - start
         self._changed(self.report)
-
-    def _object_info(self, stored: StoredPartition) -> ObjectInfo:
-        if stored.columns not in self._layouts:
-            self._layouts[stored.columns] = self._catalog.add_layout(stored.columns)
-        return ObjectInfo(
-            stored.name,
-            stored.bytes,
-            stored.directory_start,
-            stored.directory_bytes,
-            self._layouts[stored.columns],
-        )
 
     def _keep_meta_trees(self, workers: Workers) -> None:
         """Put the trees that travel with the events into the store."""

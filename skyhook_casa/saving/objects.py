@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +15,11 @@ from ..errors import InvalidRequest, ResourceExhausted
 from ..execution import Choice
 from ..ingest.encode import EncodeOptions, encode, put_table
 from ..ingest.partitions import halves
+from ..ingest.stored import StoredPartition, store_partition
 from ..lumimask import LumiMask
 from ..schema import Schema
 from ..stores import ObjectStore
-from ..tally import SECTION, TALLIED, EncodedTally, countable
+from ..tally import SECTION
 from ..work import Work
 from ..worker import NO_LIMIT, Worker
 from .columns import Array, arrays_of
@@ -40,27 +41,9 @@ class Saving:
     options: EncodeOptions
 
 
-class SavedObject(NamedTuple):
-    """An object that is in the store."""
-
-    start: int
-    """First entry of the file that it was made from; entries that were dropped count."""
-    stop: int
-    events: int
-    name: str
-    bytes: int
-    directory_start: int
-    directory_bytes: int
-    columns: tuple[str, ...]
-    new: bool
-    """False if the store had it already."""
-    tally: EncodedTally
-    """Of its events."""
-
-
 def save_parts(
     store: ObjectStore, saving: Saving, parts: tuple[Partition, ...], events_max: int = NO_LIMIT
-) -> list[SavedObject]:
+) -> list[StoredPartition]:
     """Put the answer of some partitions into the store; return the objects, none if no event is left.
 
     Few objects are made of many partitions of which little is left. Their entries have no gaps.
@@ -103,9 +86,9 @@ class _Unit:
         self._firsts = [part.first_event for part in parts]
         self._kept = 0
         self._start = parts[0].entry_start
-        self._saved: list[SavedObject] = []
+        self._saved: list[StoredPartition] = []
 
-    def run(self) -> list[SavedObject]:
+    def run(self) -> list[StoredPartition]:
         """See `save_parts`."""
         for part in self._parts:
             self._take(part)
@@ -114,7 +97,7 @@ class _Unit:
         end = self._parts[-1].entry_stop
         self._close(end)
         if self._saved:  # so that who goes on after an interruption sees that it is whole
-            self._saved[-1] = self._saved[-1]._replace(stop=end)
+            self._saved[-1] = replace(self._saved[-1], stop=end)
         return self._saved
 
     def _take(self, part: Partition) -> None:
@@ -156,21 +139,9 @@ class _Unit:
             self._put(arrays, rows, first, middle, self._entry_after(rows[middle - 1]))
             self._put(arrays, rows, middle, last, stop)
             return
-        new = self._store.put(encoded.name, encoded.data)
-        tallied: dict[str, Array] = {name: arrays[name][first:last] for name in TALLIED if name in arrays}
+        place = (self._start, stop)
         self._saved.append(
-            SavedObject(
-                self._start,
-                stop,
-                last - first,
-                encoded.name,
-                encoded.data.size,
-                encoded.directory_start,
-                encoded.directory_bytes,
-                encoded.columns,
-                new,
-                EncodedTally.of(tallied, *countable(saving.schema.columns)),
-            )
+            store_partition(self._store, encoded, saving.schema, arrays, slice(first, last), place)
         )
         self._start = stop
 

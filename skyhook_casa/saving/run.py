@@ -22,11 +22,12 @@ from ..definitions import needed
 from ..errors import AlreadyExists, NotFound, QueryCancelled, SkyhookError
 from ..execution import check_execution
 from ..ingest.pool import Call, ThisProcess, Workers, never
+from ..ingest.stored import Recorder, StoredPartition
 from ..plan import plan
 from ..report import counted
 from ..stores import ObjectStore
 from .columns import saved_schema
-from .objects import SavedObject, Saving, save_parts, save_sections
+from .objects import Saving, save_parts, save_sections
 from .origin import Origin
 from .report import SaveReport
 from .request import SaveRequest
@@ -90,7 +91,7 @@ class SaveRun:
         self._schema = saved_schema(catalog, self._plan.version, self._plan.outputs)
         self._expected = _newest_number(catalog, request.name, self._plan.version)
         self._made: list[list[NewPartition]] = []
-        self._layouts: dict[tuple[str, ...], int] = {}
+        self._recorder = Recorder(catalog, store)
 
     @property
     def version(self) -> DatasetVersion:
@@ -201,7 +202,7 @@ class SaveRun:
         for number, unit in enumerate(units):
             found, at, stop = [], unit[0].entry_start, unit[-1].entry_stop
             while at < stop and (one := recorded.get((unit[0].file, at))) is not None:
-                if not self._is_stored(one):
+                if not self._recorder.is_stored(one):
                     break
                 found.append(one)
                 at = one.entry_stop
@@ -214,13 +215,9 @@ class SaveRun:
         self._changed(self.report)
         return todo
 
-    def _is_stored(self, partition: NewPartition) -> bool:
-        name = partition.object.name
-        return self._store.exists(name) and self._store.size(name) == partition.object.bytes
-
     def _calls(
         self, units: list[tuple[Partition, ...]], todo: list[int]
-    ) -> Iterator[Call[list[SavedObject]]]:
+    ) -> Iterator[Call[list[StoredPartition]]]:
         """Give what is to be made, until there are as many events as were asked for."""
         saving = Saving(
             self._plan.work(self._request.execution, rows=True), self._schema, self._request.encode_options
@@ -237,14 +234,9 @@ class SaveRun:
             what = f"entries {first.entry_start} to {last.entry_stop - 1} of {first.file.path}"
             yield Call(what, save_parts, (saving, units[number], left), stores=True)
 
-    def _record(self, call: Call[list[SavedObject]], saved: list[SavedObject]) -> None:
+    def _record(self, call: Call[list[StoredPartition]], saved: list[StoredPartition]) -> None:
         unit: tuple[Partition, ...] = call.arguments[1]
-        made = [
-            NewPartition(one.events, self._object_info(one), unit[0].file, one.start, one.stop, one.tally)
-            for one in saved
-        ]
-        for partition in made:
-            self._catalog.record_partition(self._job, partition)
+        made = [self._recorder.record(self._job, one, unit[0].file) for one in saved]
         self._made[self._numbers[unit[0].index]] = made
         self.report.partitions_made += sum(one.new for one in saved)
         self.report.partitions_reused += sum(not one.new for one in saved)
@@ -255,12 +247,6 @@ class SaveRun:
         self.report.events_done += sum(part.events for part in unit)
         self.report.events_kept += sum(one.events for one in made)
         self.report.bytes += sum(one.object.bytes for one in made)
-
-    def _object_info(self, saved: SavedObject) -> ObjectInfo:
-        if saved.columns not in self._layouts:
-            self._layouts[saved.columns] = self._catalog.add_layout(saved.columns)
-        place = (saved.directory_start, saved.directory_bytes)
-        return ObjectInfo(saved.name, saved.bytes, *place, self._layouts[saved.columns])
 
     # -- the whole --------------------------------------------------------------------------
     def _origin(self) -> Origin:
