@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import sys
 import threading
 import time
@@ -66,4 +67,6 @@ def load(address: str, questions: str, threads: str, seconds: str, seed: str) ->
 
 
 if __name__ == "__main__":
+    # Whoever starts the tests in the background may have told their processes to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     {"stream": stream, "load": load}[sys.argv[1]](*sys.argv[2:])
