@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-CELL_TIMEOUT_S: Final = 600
+CELL_TIMEOUT_S: Final = 150
 FILE_BYTES_MAX: Final = 300_000
 """Longest notebook with its plots."""
 HOME: Final = "/home/me"
@@ -80,10 +81,13 @@ def executed(notebook: Any) -> Any:
             cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
         resources = {"metadata": {"path": folder}}
-        client = NotebookClient(
-            made, timeout=CELL_TIMEOUT_S, resources=resources, record_timing=False, coalesce_streams=True
-        )
-        client.execute()
+        options = {"resources": resources, "record_timing": False, "coalesce_streams": True}
+        client = NotebookClient(made, timeout=CELL_TIMEOUT_S, **options)
+        try:
+            client.execute()
+        except (CellTimeoutError, DeadKernelError):
+            # A kernel's ports are chosen first and taken later: another process may have had them then.
+            NotebookClient(made, timeout=CELL_TIMEOUT_S, **options).execute()
         for cell in made.cells:
             cell.metadata = {}
             for output in cell.get("outputs", ()):
