@@ -87,6 +87,17 @@ def work_off(line: Line, cut: Callable[[Piece], Position | None] = lambda piece:
     return done
 
 
+def begin_two(line: Line) -> tuple[Piece, Piece]:
+    """Give the first two pieces to workers."""
+    found = []
+    for _ in range(2):
+        piece, _ = line.waiting()
+        assert piece is not None
+        line.begin(piece)
+        found.append(piece)
+    return found[0], found[1]
+
+
 # -- the line ------------------------------------------------------------------------------------
 def test_the_first_piece_is_one_partition_and_travels_in_its_event() -> None:
     """So that there is something to show soon."""
@@ -99,12 +110,7 @@ def test_the_first_piece_is_one_partition_and_travels_in_its_event() -> None:
 def test_only_the_first_piece_is_made_small() -> None:
     """Giving another one to a worker costs more than making it longer."""
     line = line_of(missing(50), 0.25, threads=2)
-    first, _ = line.waiting()
-    assert first is not None
-    line.begin(first)
-    second, _ = line.waiting()
-    assert second is not None
-    line.begin(second)
+    first, second = begin_two(line)
 
     line.end(first, made(first, end=Position(0, 64)))
 
@@ -125,12 +131,7 @@ def test_pieces_grow_to_one_turn_and_shrink_near_the_end() -> None:
 
 def test_a_piece_that_stops_leaves_its_rest_in_its_place() -> None:
     line = line_of(missing(3), 0.25, threads=1)
-    first, _ = line.waiting()
-    assert first is not None
-    line.begin(first)
-    second, _ = line.waiting()
-    assert second is not None
-    line.begin(second)
+    first, second = begin_two(line)
 
     line.end(second, made(second))
     line.end(first, made(first, end=Position(0, 64)))

@@ -214,7 +214,6 @@ class Cluster:
         return self.place.run(split, self._store.url, lambda: cancelled(query_id))
 
     # -- tasks ------------------------------------------------------------------------------
-
     async def _run_task(self, query_id: str, arguments: tuple[bytes, str]) -> Made:
         futures = [self._submit(query_id, arguments)]
         waiting = [asyncio.ensure_future(futures[0].result())]

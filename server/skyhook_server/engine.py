@@ -118,47 +118,53 @@ class Engine:
             As `Planner.prepare` does.
         """
         began_s = time.monotonic()
-        work: Work | None
         at_once = start.at_once and not (start.held.whole or start.held.begun)
-        known, made = self.planner.known(start), None
-        if known is not None and (not at_once or self.cache.has_short(known[0].answer_key(known[1]))):
-            prepared, work = known
-        else:
-            loop = asyncio.get_running_loop()
-            try:
-                admitted = self.dispatcher.admit(client)
-            except ServiceBusy:  # with a run, but not with a plan
-                return (await loop.run_in_executor(self.threads, self.planner.prepare, start)).message
-            with admitted:
-                begin = partial(self._begun, query_id, start, at_once)
-                prepared, work, made = await loop.run_in_executor(self.threads, begin)
-        if not at_once or work is None:
-            return prepared.message
-        if made is None and not self.cache.has_short(prepared.answer_key(work)):
-            return prepared.message
-        run = QueryRun(self, query_id, client, prepared, work, start)
+        known = self.planner.known(start)
+        if known is not None and not at_once:
+            return known[0].message
+        if known is not None and self._is_kept(*known):
+            return self._answer(QueryRun(self, query_id, client, *known, start), None, began_s)
+        loop = asyncio.get_running_loop()
         try:
-            plan = run.answer(made)
-        finally:
-            run.close()
-            self.cluster.forget(query_id)
-        if plan.HasField("answer"):
-            self._note("done", time.monotonic() - began_s)
-        return plan
+            admitted = self.dispatcher.admit(client)
+        except ServiceBusy:  # with a run, but not with a plan
+            return (await loop.run_in_executor(self.threads, self.planner.prepare, start)).message
+        with admitted:
+            begin = partial(self._begun, query_id, start, at_once)
+            prepared, work, made = await loop.run_in_executor(self.threads, begin)
+        if work is None:
+            return prepared.message
+        return self._answer(QueryRun(self, query_id, client, prepared, work, start), made, began_s)
 
     def _begun(
         self, query_id: str, start: pb.QueryStart, at_once: bool
     ) -> tuple[Prepared, Work | None, Made | None]:
-        """Return plan, work, and the first split: if it is wanted at once, and no answer is kept."""
+        """Return the plan; work too if there is an answer at once: a kept one, or the first split."""
         if not at_once:
             return self.planner.prepare(start), None, None
         try:
             prepared, work = self.planner.compiled(start)
-            if work is None or not prepared.is_short or self.cache.has_short(prepared.answer_key(work)):
+            if work is None or self._is_kept(prepared, work):
                 return prepared, work, None
+            if not prepared.is_short:
+                return prepared, None, None
             return prepared, work, self.cluster.run_here(prepared.first_split(query_id, work, start))
         except SkyhookError:  # nobody asked for rows yet; who does is told
             return self.planner.prepare(start), None, None
+
+    def _is_kept(self, prepared: Prepared, work: Work) -> bool:
+        return self.cache.has_short(prepared.answer_key(work))
+
+    def _answer(self, run: QueryRun, first: Made | None, began_s: float) -> pb.QueryPlan:
+        """Return the plan of a run, with the answer if it is all there, and end the run."""
+        try:
+            plan = run.answer(first)
+        finally:
+            run.close()
+            self.cluster.forget(run.query_id)
+        if plan.HasField("answer"):
+            self._note("done", time.monotonic() - began_s)
+        return plan
 
     def new_query_id(self) -> str:
         """Return a name for a query that no other has."""

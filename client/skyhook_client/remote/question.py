@@ -71,10 +71,9 @@ class RemoteQuestion(Question):
 
     def tell_tally_of(self, report: Report) -> None:
         """See `Question.tell_tally_of`; that of all events comes with the plan, if it is short."""
+        # A copy: a part of the plan would keep all of it, with an answer that came with it.
         plan, of_all = self.plan, pb.Tally()
-        of_all.CopyFrom(
-            plan.tally
-        )  # a part of the plan would keep all of it, with an answer that came with it
+        of_all.CopyFrom(plan.tally)
         events_of_all = plan.events if plan.HasField("tally") else None
 
         def tally(events: int) -> Tally:

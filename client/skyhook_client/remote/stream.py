@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Final
-from weakref import WeakSet
 
 from skyhook_casa.batch import Batch
 from skyhook_casa.compile_query import Output
@@ -87,8 +85,6 @@ class SplitStream:
         self._messages: SimpleQueue[pb.QueryMessage | None] = SimpleQueue()
         self._messages.put(pb.QueryMessage(start=start))
         self._call: Any = channel.query(iter(self._messages.get, None))
-        self._closed = False
-        _open_streams.add(self)
         self._reader = threading.Thread(target=self._read, name="query", daemon=True)
         self._reader.start()
 
@@ -126,9 +122,6 @@ class SplitStream:
 
     def close(self) -> None:
         """End the stream at once, at any time."""
-        if self._closed:
-            return
-        self._closed = True
         self._feed.end()
         self._call.cancel()
         self._messages.put(None)
@@ -190,13 +183,3 @@ class SplitStream:
         locations = [*split.locations, self._channel.flight_location()]
         batches = self._fetcher.fetch(split.ticket, locations, split.nbytes, self._ended)
         return unpacked(split, batches, self._outputs, self._rows)
-
-
-_open_streams: Final[WeakSet[SplitStream]] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what is open when the process ends: later, its reader may stand still with a lock of the call."""
-    for stream in tuple(_open_streams):
-        stream.close()
