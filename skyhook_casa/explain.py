@@ -112,8 +112,8 @@ def explain(
     StoreError
         If a run could not begin either.
     """
-    parts = [part for part in plan.partitions if part.events]
-    for layout_ids in {part.layout_ids for part in parts}:
+    parts = plan.partitions.filled
+    for layout_ids in parts.layouts:
         plan.check(*layout_ids)
     uncalled = plan.uncalled
     choice = Choice(plan, store, execution)
@@ -125,7 +125,7 @@ def explain(
         choice.deny(error)
         _try_to_push(choice, plan, store, parts)
         sizes = None
-    object_bytes = sum(part.nbytes for part in parts)
+    object_bytes = parts.nbytes
     if sizes and not choice.pushdown and store.local_path(parts[0].object.name) is None:
         choice.need(sum(sizes.values()), object_bytes)
     for_cut = set(plan.only([]).reads)
@@ -136,7 +136,7 @@ def explain(
         events=plan.events,
         partitions=len(parts),
         files=len({(part.file.uuid, part.file.path) for part in parts}),
-        layouts=len({part.layout_ids for part in parts}),
+        layouts=len(parts.layouts),
         columns=tuple(output.name for output in plan.outputs),
         terms=tuple(plan.terms),
         cut_bytes={} if sizes is None else {n: sizes[n] for n in there if n in for_cut},

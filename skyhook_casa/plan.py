@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from .catalog import Catalog, DatasetVersion, ObjectInfo, Partition
+from .catalog import Catalog, DatasetVersion, ObjectInfo, Partition, Partitions
 from .column_sets.derivation import Derivation, Pending, mentioned_by
 from .compile_query import Absent, Compiled, Output, check_thinning, compile_query
 from .errors import InvalidRequest, MissingColumn, NotFound, did_you_mean
@@ -42,7 +42,7 @@ class Plan:
 
     def __init__(self, catalog: Catalog, query: Query) -> None:
         self.version: DatasetVersion = catalog.version(query.dataset, query.version)
-        self.query = replace(query, version=self.version.number)
+        self.query = query if query.version else replace(query, version=self.version.number)
         self._check_partitions()
         self._catalog = catalog
         self._names = DatasetNames(catalog, self.version)
@@ -53,7 +53,7 @@ class Plan:
         self._targets: Sequence[Column | str] = resolve_columns(self._names, query, self.query.define)
         check_thinning(self._names, query)
         self._compiled = compile_query(self._names, query, self._targets)
-        self._parts: list[Partition] | None = None
+        self._parts: Partitions | None = None
         self._narrowed = False
         self._terms: list[str] | None = None
         self._forget()
@@ -82,7 +82,7 @@ class Plan:
         """
         if self._terms is None:
             self._terms = [term.text for term in self._compiled.terms]
-            several = sorted({part.layout_ids for part in self.partitions if part.events and part.sets})
+            several = [layouts for layouts in self.partitions.layouts if len(layouts) > 1]
             if several and len(self._terms) > 1:
                 nodes = [term.node for term in self._compiled.terms]
                 homes = Homes(self._compiled.builder, self.columns(*several[-1]), self._there(several[-1]))
@@ -100,10 +100,11 @@ class Plan:
         return [column.name for column in self._compiled.builder.columns]
 
     @property
-    def partitions(self) -> Sequence[Partition]:
+    def partitions(self) -> Partitions:
         """The parts of the dataset that are asked, in its order, each with the objects that are needed."""
         if self._parts is None:
-            self._parts = [self._narrow(part) for part in self._whole_parts]
+            whole = self._whole_parts
+            self._parts = Partitions(map(self._narrow, whole)) if whole.has_sets else whole
         return self._parts
 
     @property
@@ -111,7 +112,7 @@ class Plan:
         """How many events there are in them."""
         if self.query.partitions is None:
             return self.version.events
-        return sum(part.events for part in self.partitions)
+        return self.partitions.events
 
     def only(self, outputs: Sequence[str]) -> Plan:
         """Return the plan that delivers only these of the outputs; none of them to count events."""
@@ -161,7 +162,7 @@ class Plan:
 
     def work(self, execution: str = "auto", rows: bool = False, histograms: bytes = b"") -> Work:
         """Return what is computed on every partition. Raises as `program` does."""
-        layouts = sorted({part.layout_ids for part in self.partitions if part.events})
+        layouts = self.partitions.layouts
         return Work(
             self.version.dataset,
             self.version.number,
@@ -260,7 +261,7 @@ class Plan:
         self._parts = None
 
     @cached_property
-    def _whole_parts(self) -> Sequence[Partition]:
+    def _whole_parts(self) -> Partitions:
         parts = self._catalog.partitions(self.version, *(self.query.partitions or ()))
         return self._derived.beside(parts)
 

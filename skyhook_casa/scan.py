@@ -78,11 +78,11 @@ class Scan:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._start_s = time.perf_counter()
-        self._parts = [part for part in plan.partitions if part.events]
+        self._parts = plan.partitions.filled
         self.report.partitions_planned = len(self._parts)
         self.report.cutflow = [(text, 0) for text in plan.terms]
         self.report.seconds = {"total": 0.0, "read": 0.0, "compute": 0.0}
-        for layout_ids in {part.layout_ids for part in self._parts}:
+        for layout_ids in self._parts.layouts:
             plan.program(*layout_ids)  # compiled before threads start, so that errors come early
 
     def collect(self) -> Batch:

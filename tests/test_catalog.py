@@ -125,7 +125,7 @@ class TestVersions:
         assert committed.catalog.version("dy", 1) == version
 
     def test_partitions_keep_their_order_and_origin(self, committed: Committed) -> None:
-        assert committed.catalog.partitions(committed.version) == [
+        assert list(committed.catalog.partitions(committed.version)) == [
             Partition(i, first, one.events, one.object, one.file, one.entry_start, one.entry_stop)
             for i, (first, one) in enumerate(zip((0, 100, 201), committed.partitions, strict=True))
         ]
@@ -167,7 +167,7 @@ class TestVersions:
         file = make_file(0, entries=0)
         version = catalog.commit_version("none", Schema(), [], [file])
         assert (version.events, version.partitions) == (0, 0)
-        assert catalog.partitions(version) == []
+        assert catalog.partitions(version) == ()
         assert catalog.files(version) == [file]
         assert catalog.column_names(version) == []
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from skyhook_casa import __version__
-from skyhook_casa.catalog import Catalog, DatasetVersion, Partition
+from skyhook_casa.catalog import Catalog, DatasetVersion, Partitions
 from skyhook_casa.plan import Plan, plan
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import to_message
@@ -47,15 +47,10 @@ class Prepared:
     tally: pb.Tally | None = None
     """Of all events that are asked, if it is known and short; else a client may ask for it."""
 
-    @cached_property
-    def parts(self) -> tuple[Partition, ...]:
+    @property
+    def parts(self) -> Partitions:
         """The partitions that have events."""
-        return tuple(part for part in self.plan.partitions if part.events)
-
-    @cached_property
-    def object_bytes(self) -> int:
-        """Bytes of the objects that hold them."""
-        return sum(part.nbytes for part in self.parts)
+        return self.plan.partitions.filled
 
     @cached_property
     def message(self) -> pb.QueryPlan:
@@ -68,7 +63,7 @@ class Prepared:
             terms=plan.terms,
             partitions=len(self.parts),
             events=plan.events,
-            object_bytes=self.object_bytes,
+            object_bytes=self.parts.nbytes,
             tally=self.tally,
         )
 
@@ -111,12 +106,19 @@ class Prepared:
     def answer_key(self, work: Work) -> bytes:
         """Return what is equal for equal answers of this release."""
         query = self.plan.query
-        head = f"{__version__} {self.plan.version.id} {query.limit} {query.partitions} {work.rows}"
-        digest = hashlib.sha256(f"{head} {work.outputs} {work.terms}".encode())
-        for layout_ids, program in work.programs.items():
-            digest.update(f"{layout_ids} {len(program)}".encode() + program)
+        digest: hashlib._Hash = self._computed.copy()
+        digest.update(f"{self.plan.version.id} {query.limit} {query.partitions} {work.rows} ".encode())
         digest.update(work.histograms)
         return digest.digest()
+
+    @cached_property
+    def _computed(self) -> hashlib._Hash:
+        """The hash of what is computed on each partition."""
+        work = self._work
+        digest = hashlib.sha256(f"{__version__} {work.outputs} {work.terms}".encode())
+        for layout_ids, program in work.programs.items():
+            digest.update(f"{layout_ids} {len(program)}".encode() + program)
+        return digest
 
 
 class Plans:
@@ -151,8 +153,8 @@ class Plans:
         found = self.known(text, counts)
         if found is not None:
             return found
-        state = self._catalog.state()  # before looking: what is found may be newer, but not older
-        prepared = self.prepare(Query.from_json(text), counts)
+        with self._catalog.steady() as state:  # what is found may be newer, but not older
+            prepared = self.prepare(Query.from_json(text), counts)
         with self._lock:
             if state != self._state or len(self._asked) >= self._most:
                 self._state, self._asked = state, {}

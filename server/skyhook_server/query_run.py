@@ -103,7 +103,7 @@ class QueryRun:
         self._key = prepared.answer_key(work)
         cached = self._cached()
         self._line = Line(
-            [] if cached is not None else list(self._held.missing(prepared.parts)),
+            [] if cached is not None else self._held.missing(prepared.parts),
             self._settings.turn_s,
             self._settings.split_bytes,
             self._cluster.threads,
@@ -402,7 +402,7 @@ class QueryRun:
             self._cache.put(self._key, self._kept)
         report = self.report
         report.seconds["total"] = time.monotonic() - self.began_s
-        report.bytes_skipped = max(0, self._prepared.object_bytes - report.bytes_read)
+        report.bytes_skipped = max(0, self._prepared.parts.nbytes - report.bytes_read)
         return pb.QueryEnd(
             report=report_message(report),
             splits=self._announced,

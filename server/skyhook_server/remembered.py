@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class RememberingCatalog(Catalog):
     def __init__(self, address: str | os.PathLike[str], create: bool = True) -> None:
         super().__init__(address, create)
         self._state: int | None = None
+        self._steady = threading.local()
         self._found: OrderedDict[Hashable, Any] = OrderedDict()
         self._rows = 0
         self._lock = threading.Lock()
@@ -53,6 +55,21 @@ class RememberingCatalog(Catalog):
     layout_index = _remembered(Catalog.layout_index)
     definition_texts = _remembered(Catalog.definition_texts)
     derived_state = _remembered(Catalog.derived_state)
+
+    def state(self) -> int | None:
+        """See `Catalog.state`; inside of `steady` it is what that gave."""
+        held: int | None = getattr(self._steady, "state", None)
+        return super().state() if held is None else held
+
+    @contextmanager
+    def steady(self) -> Iterator[int | None]:
+        """See `Catalog.steady`: all look-ups of this thread inside cost one look at the catalog."""
+        self._steady.state = None
+        self._steady.state = state = self.state()
+        try:
+            yield state
+        finally:
+            self._steady.state = None
 
     def _recall(self, state: int | None, key: Hashable) -> Any:
         with self._lock:

@@ -25,6 +25,7 @@ from .types import (
     NewPartition,
     ObjectInfo,
     Partition,
+    Partitions,
     PartitionTally,
     ServiceJob,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ObjectInfo",
     "Partition",
     "PartitionTally",
+    "Partitions",
     "ServiceJob",
     "union_schema",
 ]

@@ -7,6 +7,7 @@ statements that are compiled once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
@@ -19,7 +20,16 @@ from ..schema import Column, ListInfo, Schema, offsets_column
 from . import statements as s
 from . import tables as t
 from .database import Database
-from .types import ColumnSet, DatasetInfo, DatasetVersion, FileInfo, MetaTree, ObjectInfo, Partition
+from .types import (
+    ColumnSet,
+    DatasetInfo,
+    DatasetVersion,
+    FileInfo,
+    MetaTree,
+    ObjectInfo,
+    Partition,
+    Partitions,
+)
 
 IN_MAX: Final = 1000
 """Most values of one SQL `IN (…)`."""
@@ -35,6 +45,10 @@ class Reading:
     def state(self) -> int | None:
         """Return a number that every commit changes; None if looking for changes is as cheap."""
         return self._database.state()
+
+    def steady(self) -> AbstractContextManager[int | None]:
+        """Give `state`, as of which the look-ups inside may be, each as of then or newer."""
+        return nullcontext(self.state())
 
     def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
         """Return a version of `dataset`, the newest if no number is given.
@@ -112,7 +126,7 @@ class Reading:
         with self._database.read() as connection:
             return load_schema(connection, version.schema_id)
 
-    def partitions(self, version: DatasetVersion, first: int = 0, stop: int | None = None) -> list[Partition]:
+    def partitions(self, version: DatasetVersion, first: int = 0, stop: int | None = None) -> Partitions:
         """Return the partitions of `version` from `first` up to, but not including, `stop`, in its order.
 
         Raises
@@ -130,12 +144,12 @@ class Reading:
                 sets[index] = (*sets.get(index, ()), ObjectInfo(*stored))
         if len(rows) != stop - first:
             raise NotFound(f"version {version.number} of dataset {version.dataset!r} was dropped")
-        return [
+        return Partitions(
             Partition(
                 index, first, events, ObjectInfo(*stored), files[file_id], start, stop, sets.get(index, ())
             )
             for index, first, events, start, stop, file_id, *stored in rows
-        ]
+        )
 
     def column_sets(self, version: DatasetVersion) -> list[ColumnSet]:
         """Return the columns of `version` that lie beside its base objects, in the order they came."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 
 from ..tally import EncodedTally
@@ -60,6 +61,35 @@ class Partition(NamedTuple):
     def nbytes(self) -> int:
         """Bytes of its objects."""
         return self.object.bytes + sum(one.bytes for one in self.sets)
+
+
+class Partitions(tuple[Partition, ...]):
+    """Partitions of a version in its order, with what queries ask of all of them, worked out once."""
+
+    @cached_property
+    def filled(self) -> Partitions:
+        """Those that have events."""
+        return self if all(part.events for part in self) else Partitions(part for part in self if part.events)
+
+    @cached_property
+    def events(self) -> int:
+        """Events of all together."""
+        return sum(part.events for part in self)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all their objects."""
+        return sum(part.nbytes for part in self)
+
+    @cached_property
+    def layouts(self) -> tuple[tuple[int, ...], ...]:
+        """The different `Partition.layout_ids` of those that have events, sorted."""
+        return tuple(sorted({part.layout_ids for part in self if part.events}))
+
+    @cached_property
+    def has_sets(self) -> bool:
+        """Whether any has columns beside its base object."""
+        return any(part.sets for part in self)
 
 
 class NewPartition(NamedTuple):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import astuple, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from ..catalog import DerivedSet, Partition
+from ..catalog import DerivedSet, Partitions
 from ..compile_query import Output
 from ..definitions import definition_digests, needed
 from ..errors import InvalidRequest
@@ -113,14 +112,14 @@ class Derivation:
         title = self._titles.get(output.name)
         return output if title is None else replace(output, title=title)
 
-    def beside(self, parts: Sequence[Partition]) -> Sequence[Partition]:
+    def beside(self, parts: Partitions) -> Partitions:
         """Return the partitions with the objects of the derived columns that are read."""
         for one in self._sets:
             objects = self._names.catalog.derived_objects(one.id)
-            parts = [
+            parts = Partitions(
                 part._replace(sets=(*part.sets, objects[part.index])) if part.index in objects else part
                 for part in parts
-            ]
+            )
         return parts
 
     def _use(self, mentioned: set[str]) -> None:

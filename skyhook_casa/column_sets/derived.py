@@ -247,9 +247,8 @@ class _Computation:
             return None
         plan = self._ready([name])
         try:
-            for part in plan.partitions:
-                if part.events:
-                    plan.program(*part.layout_ids)
+            for layout_ids in plan.partitions.layouts:
+                plan.program(*layout_ids)
         except MissingColumn:
             return None
         return plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 from ..catalog import Partition
 from ..errors import InvalidRequest
@@ -104,8 +105,11 @@ class Held:
             raise InvalidRequest("what the client holds has a position before the first event")
         return held
 
-    def missing(self, parts: Sequence[Partition]) -> Iterator[tuple[Partition, Position]]:
-        """Yield each of the partitions that is not held whole, and where to go on in it."""
+    def missing(self, parts: Sequence[Partition]) -> Sequence[tuple[Partition, Position]]:
+        """Return each of the partitions that is not held whole, and where to go on in it."""
+        return list(self._missing(parts)) if self._whole or self._begun else _Untouched(parts)
+
+    def _missing(self, parts: Sequence[Partition]) -> Iterator[tuple[Partition, Position]]:
         firsts = [first for first, _ in self._whole]
         for part in parts:
             found = bisect_right(firsts, part.index) - 1
@@ -120,3 +124,23 @@ class Held:
         first = min([first, *(one[0] for one in touched)])
         stop = max([stop, *(one[1] for one in touched)])
         self._whole = sorted([*apart, (first, stop)])
+
+
+class _Untouched(Sequence[tuple[Partition, Position]]):
+    """Partitions, each from its beginning. Of many, making all pairs would take longer than a short query."""
+
+    def __init__(self, parts: Sequence[Partition]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[Partition, Position]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[tuple[Partition, Position]]: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return [(part, Position(part.index)) for part in self._parts[at]]
+        part = self._parts[at]
+        return part, Position(part.index)

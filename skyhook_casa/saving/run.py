@@ -101,7 +101,7 @@ class SaveRun:
     @property
     def nbytes(self) -> int:
         """Bytes of the objects that are asked."""
-        return sum(part.nbytes for part in self._plan.partitions)
+        return self._plan.partitions.nbytes
 
     def make(self, workers: Workers) -> None:
         """Make every object that is missing, and note it in the catalog.
