@@ -147,7 +147,7 @@ class _Tallies(_Known):
     def _read(self, part: PartitionTally, begin: int = 0, end: int | None = None) -> PartitionTally:
         """Return the tally of a partition, or of its events from `begin` to `end`, that its columns give."""
         names = [WEIGHT] if part.weights_in else []
-        names += SECTION if part.sections_in else ()
+        names += SECTION if part.sections_in is not None else ()  # also those that lie in two objects
         if not names:
             return part
         asked = Query.make(
@@ -159,7 +159,7 @@ class _Tallies(_Known):
         )
         batch = Scan(plan(self._catalog, asked), self._store).collect()
         values = {name: found[begin:] for name, found in zip(names, batch.values, strict=True)}
-        tally = EncodedTally.of(values, bool(part.weights_in), bool(part.sections_in))
+        tally = EncodedTally.of(values, bool(part.weights_in), part.sections_in is not None)
         return part._replace(weights=tally.weights, sections=tally.sections)
 
 

@@ -436,28 +436,89 @@ def test_what_is_dropped_is_forgotten(root_file: Path) -> None:
             assert connection.execute(table.select()).all() == []
 
 
-def test_corrected_weights_are_counted_as_a_query_reads_them(tmp_path: Path) -> None:
-    weights = np.where(COLUMNS.x > 100, COLUMNS.genWeight, 0.1).astype(np.float32)
-    with uproot.recreate(tmp_path / "mc.root") as file:
-        file["Events"] = {**vars(COLUMNS), "event": np.arange(EVENTS, dtype=np.uint64)}
-    with uproot.recreate(tmp_path / "friend.root") as file:
-        file["Events"] = {
-            "event": np.arange(EVENTS, dtype=np.uint64),
-            "genWeight": weights,
-        }
+def written(path: Path, **changed: Any) -> Path:
+    """The events in a file, some columns changed, each with a number."""
+    with uproot.recreate(path) as file:
+        file["Events"] = {**vars(COLUMNS), "event": np.arange(EVENTS, dtype=np.uint64), **changed}
+    return path
+
+
+def ingested(path: Path) -> Client:
     client = skyhook_casa.connect(MemoryStore(), progress=False)
-    client.ingest("corrected", tmp_path / "mc.root", partition_bytes=65_536, chunk_events=128)
-    before = client.dataset("corrected").tally()
+    client.ingest("mc", path, partition_bytes=65_536, chunk_events=128)
+    return client
 
-    client.add_columns("corrected", tmp_path / "friend.root", ["genWeight"], on=["event"], replace=True)
 
-    assert before.sum_of_weights == COLUMNS.sum_of_weights()
-    assert client.dataset("corrected").tally() == Tally(None, before.sections, unknown=True)
-    counted = client.dataset("corrected").tally(count=True)
-    assert counted.sum_of_weights == math.fsum(weights.tolist())
-    assert counted.sections == before.sections
-    assert client.dataset("corrected").tally() == counted
-    assert client.dataset("corrected", 1).tally() == before
+def friends(path: Path, order: Any, **columns: Any) -> Path:
+    """Columns of the events in some order."""
+    with uproot.recreate(path) as file:
+        file["Events"] = {name: values[order] for name, values in columns.items()}
+    return path
+
+
+@pytest.mark.parametrize("answerer", ANSWERERS)
+def test_corrected_weights_are_added_up_while_they_are_joined(answerer: str, tmp_path: Path) -> None:
+    """To the bit as an ingest of corrected files does it, whatever the order in which they come."""
+    weights = np.where(COLUMNS.x > 100, COLUMNS.genWeight, 0.1).astype(np.float32)
+    numbers = np.arange(EVENTS, dtype=np.uint64)
+    order = np.random.default_rng(5).permutation(EVENTS)
+    friend = friends(tmp_path / "friend.root", order, event=numbers, genWeight=weights)
+    embedded = ingested(written(tmp_path / "mc.root"))
+    before = embedded.dataset("mc").tally()
+    fresh = ingested(written(tmp_path / "corrected.root", genWeight=weights))
+
+    with answered(answerer, embedded) as client:
+        client.add_columns("mc", friend, ["genWeight"], on=["event"], replace=True)
+        query = client.query("mc", ["x"], CUT)
+        query.to_arrow()
+        tallies = [client.dataset("mc").tally(), client.dataset("mc").tally(count=True), query.report.tally]
+
+    assert tallies == [fresh.dataset("mc").tally()] * 3
+    assert tallies[0].sum_of_weights == math.fsum(weights.tolist()) != before.sum_of_weights
+    assert embedded.dataset("mc", 1).tally() == before
+    parts = embedded.dataset("mc").partitions
+    assert parts > 3
+    for number in range(parts):
+        some = [
+            one.backend.tally(one.dataset("mc")._version, (number, number + 1)) for one in (embedded, fresh)
+        ]
+        assert some[0] == some[1]
+
+
+def test_weights_that_are_added_or_filled_are_added_up(tmp_path: Path) -> None:
+    """Also of a dataset that had none; what no file has counts as the fill value."""
+    half = np.arange(0, EVENTS, 2)
+    numbers = np.arange(EVENTS, dtype=np.uint64)
+    friend = friends(tmp_path / "friend.root", half, event=numbers, genWeight=COLUMNS.genWeight)
+    client = skyhook_casa.connect(MemoryStore(), progress=False)
+    columns = ["run", "luminosityBlock", "event", "x"]
+    client.ingest("mc", written(tmp_path / "mc.root"), columns, partition_bytes=65_536, chunk_events=128)
+    assert client.dataset("mc").tally().weights is None
+
+    client.add_columns("mc", friend, ["genWeight"], on=["event"], fill=0.25)
+
+    expected = math.fsum(COLUMNS.genWeight[half].tolist() + [0.25] * (EVENTS - len(half)))
+    assert client.dataset("mc").tally() == Tally(
+        client.dataset("mc").tally(count=True).weights, COLUMNS.sections()
+    )
+    assert client.dataset("mc").tally().sum_of_weights == expected
+
+
+def test_corrected_sections_are_those_of_both_columns(tmp_path: Path) -> None:
+    """Where only one of them is replaced, both are read when they are to be counted."""
+    numbers = np.arange(EVENTS, dtype=np.uint64)
+    sections = (COLUMNS.luminosityBlock + 1).astype(np.uint32)
+    new = {"event": numbers, "run": COLUMNS.run, "luminosityBlock": sections}
+    friend = friends(tmp_path / "friend.root", numbers.astype(int), **new)
+    expected = ingested(written(tmp_path / "new.root", luminosityBlock=sections)).dataset("mc").tally()
+    both, one = (ingested(written(tmp_path / "mc.root")) for _ in range(2))
+
+    both.add_columns("mc", friend, ["run", "luminosityBlock"], on=["event"], replace=True)
+    one.add_columns("mc", friend, ["luminosityBlock"], on=["event"], replace=True)
+
+    assert both.dataset("mc").tally() == expected
+    assert one.dataset("mc").tally() == Tally(expected.weights, None, unknown=True)
+    assert one.dataset("mc").tally(count=True).sections == expected.sections
 
 
 # -- tallies of events --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from ..errors import InvalidRequest
 from ..schema import Schema
+from ..tally import EncodedTally
 from . import tables as t
 from .database import Database
 from .reading import chunks
@@ -60,14 +61,19 @@ class Rows:
             for one in partitions
         ]
         ids = self._ids(t.partitions, _PARTITION_KEY, keys)
-        new = [one for one in partitions if isinstance(one, NewPartition)]
+        self.tallies((one.object, one.tally) for one in partitions if isinstance(one, NewPartition))
+        return [ids[key] for key in keys]
+
+    def tallies(self, tallies: Iterable[tuple[ObjectInfo, EncodedTally]]) -> None:
+        """Write what was added up of objects."""
+        found = dict(tallies)
+        objects = self.objects(found)
         insert_tallies(
             self._database,
             self._connection,
-            {objects[one.object]: one.tally.weights for one in new if one.tally.weights is not None},
-            {objects[one.object]: one.tally.sections for one in new if one.tally.sections is not None},
+            {objects[info]: one.weights for info, one in found.items() if one.weights is not None},
+            {objects[info]: one.sections for info, one in found.items() if one.sections is not None},
         )
-        return [ids[key] for key in keys]
 
     def layout(self, columns: Sequence[str]) -> int:
         """Return the id of the layout with these physical columns in this order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from ..errors import AlreadyExists, InvalidRequest, NotFound
 from ..schema import Schema
+from ..tally import EncodedTally
 from . import statements as s
 from . import tables as t
 from .database import Database
@@ -21,7 +22,7 @@ from .jobs import finish_job
 from .names import check_name
 from .reading import Reading, load_schema, make_version
 from .rows import Rows
-from .types import DatasetVersion, FileInfo, Job, MetaTree, NewPartition, Partition
+from .types import DatasetVersion, FileInfo, Job, MetaTree, NewPartition, ObjectInfo, Partition
 from .union import union_schema
 
 PARTITIONS_MAX: Final = 1_000_000
@@ -65,6 +66,7 @@ class Writing(Reading):
         job: Job | None = None,
         origin: str = "",
         of: DatasetVersion | None = None,
+        tallies: Mapping[ObjectInfo, EncodedTally] | None = None,
     ) -> DatasetVersion:
         """Make the next version of `dataset`, durably; the dataset is made if it is not there.
 
@@ -96,6 +98,8 @@ class Writing(Reading):
             Where all of its events come from, as JSON, if that is another dataset.
         of : DatasetVersion, optional
             A version that must still be there: files and trees are taken from it.
+        tallies : mapping, optional
+            What was added up of objects of the column sets.
 
         Raises
         ------
@@ -118,6 +122,7 @@ class Writing(Reading):
             commit.add_files([*files, *(one.file for one in partitions), *(one.file for one in trees)])
             commit.add_partitions(partitions)
             commit.add_sets(partitions)
+            commit.add_tallies(tallies or {})
             commit.add_trees(trees)
             commit.add_origin(origin)
             version = commit.finish(note)
@@ -337,6 +342,10 @@ class _Commit:
         rows = [{"position": at, "layer": layer, "object_id": objects[info]} for at, layer, info in found]
         self._insert(t.version_sets, rows)
         self._totals = (events, count, nbytes + sum(info.bytes for _, _, info in found))
+
+    def add_tallies(self, tallies: Mapping[ObjectInfo, EncodedTally]) -> None:
+        """Note what was added up of objects."""
+        self._rows.tallies(tallies.items())
 
     def add_trees(self, trees: Sequence[MetaTree]) -> None:
         """Append the trees that travel with the new files."""

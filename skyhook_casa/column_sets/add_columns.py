@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from ..catalog import Catalog, DatasetVersion, Partition
+from ..catalog import Catalog, DatasetVersion, ObjectInfo, Partition
 from ..errors import InvalidRequest, NotFound, did_you_mean
 from ..plan import check_value, plan
 from ..query import Fill, Query
@@ -23,6 +23,7 @@ from ..report import counted
 from ..scan import Scan
 from ..schema import Schema, offsets_column
 from ..stores import ObjectStore
+from ..tally import TALLIED, EncodedTally, countable
 from .friend_files import FriendFile, Piece, open_friends
 from .friend_schema import FriendSchemas, with_columns
 from .joined_columns import JoinedColumns
@@ -114,6 +115,7 @@ def add_columns(
         note=f"columns {', '.join(join.columns)} from {counted(len(files), 'file')}",
         expected=version.number,
         origin=catalog.origin(version) or "",
+        tallies=join.tallies,
     )
     nbytes = sum(part.sets[-1].bytes for part in parts if part.events)
     return AddedColumns(
@@ -180,6 +182,9 @@ class _Join:
         self._keys, self._files, self._schema, self._fills = keys, files, schema, fills
         self._progress = progress
         self._objects = SetObjects(catalog, store, schema)
+        self._countable = countable(schema.columns)
+        self.tallies: dict[ObjectInfo, EncodedTally] = {}
+        """What is added up of the new objects."""
         self.columns = [name for name, column in schema.columns.items() if column.counts is None]
         self._matched = [np.zeros(file.entries, np.bool_) for file in files]
         self.missing = self.duplicates = self.repeated = 0
@@ -318,7 +323,11 @@ class _Join:
         for name in self.columns:
             begin, end = bounds[self._schema.columns[name].list]
             mine[name] = arrays[name][begin:end]
-        return part._replace(sets=(*part.sets, self._objects.put(part, mine)))
+        info = self._objects.put(part, mine)
+        if any(self._countable):
+            tallied: dict[str, Array] = {name: mine[name] for name in TALLIED if name in mine}
+            self.tallies[info] = EncodedTally.of(tallied, *self._countable)
+        return part._replace(sets=(*part.sets, info))
 
 
 class _Found:
