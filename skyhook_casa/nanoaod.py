@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from .nanoaod_tables import (
     Field,
     bit_names,
 )
+from .processes import fresh_processes
 from .root_titles import set_titles
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def make_dataset(
     processes = min(files, processes or usable_cores())
     if processes == 1:
         return [_make(job) for job in jobs]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=fresh_processes()) as pool:
         return list(pool.map(_make, jobs))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -556,3 +558,22 @@ def test_a_store_in_memory_is_filled_in_this_process(tmp_path: Path) -> None:
     home.ingest(path, workers=4)
 
     assert_equal(home.read(), by_uproot(path))
+
+
+@pytest.mark.slow
+def test_script_without_a_main_guard_ingests_several_files_and_runs_once(tmp_path: Path) -> None:
+    """Worker processes do not import it: without that each would run it again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begun', flush=True)\n"
+        "import skyhook_casa\n"
+        "from skyhook_casa.nanoaod import make_dataset\n"
+        "files = [one.path for one in make_dataset('nano', 300, files=3, processes=2)]\n"
+        "report = skyhook_casa.connect('store').ingest('dy', files, workers=2)\n"
+        "print(report.events, __file__ is not None)\n"
+    )
+
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["begun", "300", "True"]

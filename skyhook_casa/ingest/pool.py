@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, TypeVar
 import pyarrow as pa
 
 from ..errors import IngestError, QueryCancelled, SkyhookError, StoreError
+from ..processes import fresh_processes
 from ..stores import ObjectStore, open_store
 from .open_files import close_files
 
@@ -225,8 +226,7 @@ class Processes(Workers):
         return int(isinstance(error, BrokenProcessPool))
 
     def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(self._count, context, initializer=_begin_worker)
+        executor = ProcessPoolExecutor(self._count, fresh_processes(), initializer=_begin_worker)
         for _ in range(self._count):
             executor.submit(os.getpid)  # they start while this process looks at the files
         return executor
