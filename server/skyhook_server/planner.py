@@ -85,8 +85,9 @@ class Planner:
 
     def compiled(self, start: pb.QueryStart) -> tuple[Prepared, Work | None]:
         """Return plan and work; no work while derived columns are to be stored first. It blocks."""
-        prepared = self.prepare(start)
-        return prepared, None if prepared.plan.pending else _work(prepared, start)
+        with self._catalog().steady():
+            prepared = self.prepare(start)
+            return prepared, None if prepared.plan.pending else _work(prepared, start)
 
     async def ready(self, start: pb.QueryStart) -> tuple[Prepared, Work]:
         """Return plan and work, once the derived columns that the query names are stored."""

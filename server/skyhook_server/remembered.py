@@ -64,12 +64,12 @@ class RememberingCatalog(Catalog):
     @contextmanager
     def steady(self) -> Iterator[int | None]:
         """See `Catalog.steady`: all look-ups of this thread inside cost one look at the catalog."""
-        self._steady.state = None
+        outer: int | None = getattr(self._steady, "state", None)
         self._steady.state = state = self.state()
         try:
             yield state
         finally:
-            self._steady.state = None
+            self._steady.state = outer
 
     def _recall(self, state: int | None, key: Hashable) -> Any:
         with self._lock:
