@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test test-fast protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served notebooks bench clean
+.PHONY: help venv build test test-fast test-dask-awkward protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served notebooks bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -36,11 +36,22 @@ build: $(VENV)/.installed  ## compile the engine, only what changed
 # Each process keeps to neighbouring tests, which share what they need, until it has none left.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-test: venv lint ctest  ## all that CI checks
+test: venv lint ctest test-dask-awkward  ## all that CI checks
 	@$(PYTEST)
 
 test-fast: build  ## the Python tests without the slow ones and without Ceph
 	@$(PYTEST) -m "not slow and not ceph"
+
+# dask-awkward takes an older Dask than the other tests have: this is an environment of its own, with the package in it
+# as a user gets it.
+DASK_AWKWARD := build/dask-awkward
+test-dask-awkward: venv build  ## the tests of lazy arrays, beside the Dask that dask-awkward takes
+	@rm -rf build/wheel build/lib.* build/bdist.*
+	@$(BIN)/python -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@$(PYTHON) -m venv --clear $(DASK_AWKWARD)
+	@PYTHONWARNINGS=ignore $(DASK_AWKWARD)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(echo build/wheel/*.whl)[dask-awkward,server]" hypothesis pytest pytest-timeout
+	@$(DASK_AWKWARD)/bin/pytest -q tests/test_dask_awkward.py
 
 protocol: venv  ## make the Python modules of skyhook_casa/protocol/delivery.proto again
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \

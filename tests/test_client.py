@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -535,10 +536,18 @@ def test_branches_left_out_are_logged(
     assert [one.name for skipped in report.skipped.values() for one in skipped] == ["matrix"]
 
 
+def test_without_dask_awkward_the_error_says_what_to_install(
+    embedded_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dask_awkward", None)
+
+    with pytest.raises(InvalidRequest, match=r"pip install 'skyhook_casa\[dask-awkward\]'"):
+        embedded_client.query("dy").dask_awkward()
+
+
 def test_importing_the_client_stays_light() -> None:
     """What is heavy loads when it is used."""
     import subprocess
-    import sys
 
     heavy = ("awkward", "uproot", "sqlalchemy", "pandas", "pyarrow", "dask", "coffea", "numba", "grpc")
     code = f"import sys, skyhook_client; print([m for m in {heavy} if m in sys.modules])"

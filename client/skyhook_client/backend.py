@@ -80,6 +80,16 @@ class Backend(ABC):
         """Return a version of a dataset, the latest by default."""
 
     @abstractmethod
+    def address(self) -> dict[str, Any]:
+        """Return what `connect` takes to open the same in another process: store, catalog and functions.
+
+        Raises
+        ------
+        InvalidRequest
+            If no other process can open it.
+        """
+
+    @abstractmethod
     def versions(self, dataset: str) -> list[DatasetVersion]:
         """Return all versions of a dataset, newest first."""
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from skyhook_casa.errors import InvalidRequest, NotFound
+from skyhook_casa.stores import MemoryStore
 
 from .backend import Backend, Bins, Question, Run, SaveCallback
 from .jobs import IngestJob, JobControl
@@ -84,6 +85,15 @@ class EmbeddedBackend(Backend, JobControl):
                     f"there are no datasets in {self.url} yet; ingest one first ({error})"
                 ) from error
         return self._catalog
+
+    def address(self) -> dict[str, Any]:
+        """See `Backend.address`."""
+        if isinstance(self.store, MemoryStore):
+            raise InvalidRequest(
+                f"{self.url} is in the memory of this process, and Dask may compute in others; ingest into a "
+                "directory, or into another store that has an address"
+            )
+        return {"store": self.url, "catalog": self._catalog_url, "functions": self.functions}
 
     # -- datasets ---------------------------------------------------------------------------
     def datasets(self) -> list[DatasetInfo]:

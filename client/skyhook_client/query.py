@@ -14,6 +14,7 @@ from .keeping import Keeping
 
 if TYPE_CHECKING:
     import awkward as ak
+    import dask_awkward
     import pandas as pd
     import pyarrow as pa
     from hist import Hist
@@ -253,6 +254,34 @@ class Query(Keeping):
         from .coffea.events import of_partitions
 
         return of_partitions(self.question, self._tell, events_max, schemaclass, mode, **options)
+
+    def dask_awkward(self, nested: bool = False) -> dask_awkward.Array:
+        """Return the answer as a lazy array of dask-awkward, to be computed by Dask; nothing is read now.
+
+        It has a partition for each partition of the dataset that has events; with a limit it has one.
+        Computed, it equals what `to_awkward` gives. A computation reads the columns that it touches. Without
+        a cut the divisions are known. Whoever computes opens the store, or reaches the service, by the same
+        address.
+
+        Parameters
+        ----------
+        nested : bool
+            As `to_awkward` has it.
+
+        Raises
+        ------
+        InvalidRequest
+            If dask-awkward is not installed, or the store is in the memory of this process.
+        """
+        try:
+            from .dask_awkward import of_query
+        except ImportError as error:
+            raise InvalidRequest(
+                f"dask_awkward() needs more packages ({error}): pip install 'skyhook_casa[dask-awkward]', "
+                "which brings a Dask that works with them"
+            ) from error
+
+        return of_query(self.question, nested)
 
     def hist(
         self,

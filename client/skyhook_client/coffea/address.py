@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from skyhook_casa.errors import InvalidRequest, did_you_mean
@@ -17,6 +15,7 @@ from skyhook_casa.query import Query as QueryValue
 from skyhook_casa.query import split_columns
 
 from ..client import Client, connect
+from ..kept import Kept
 from .answer import Answer
 
 SCHEME: Final = "skyhook"
@@ -24,9 +23,6 @@ ANSWERS_MAX: Final = 16
 """Queries whose columns and partitions a process remembers."""
 CLIENTS_MAX: Final = 4
 """Stores that a process keeps open for addresses."""
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,36 +150,6 @@ class DatasetAddress:
             lumimask=self.lumimask,
         )
         return Answer(self.client().backend.ask(value))
-
-
-class Kept(Generic[K, V]):
-    """Values by key, those that were wanted last. Safe to use from many threads; a fork begins with none.
-
-    Parameters
-    ----------
-    most : int
-        How many are kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._clear()
-        # Connections and locks do not survive a fork.
-        os.register_at_fork(after_in_child=self._clear)
-
-    def get(self, key: K, make: Callable[[], V]) -> V:
-        """Return the value of a key, made if there is none."""
-        with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            self._values.move_to_end(key)
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
-            return self._values[key]
-
-    def _clear(self) -> None:
-        self._lock = threading.RLock()
-        self._values: OrderedDict[K, V] = OrderedDict()
 
 
 def _connected(store: str | None, catalog: str | None) -> Client:

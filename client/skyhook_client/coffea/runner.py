@@ -24,7 +24,8 @@ from coffea.processor.executor import FileMeta, WorkItem
 from skyhook_casa.errors import CorruptObject, InvalidRequest, NotFound
 from skyhook_casa.tally import Tally
 
-from .address import SCHEME, DatasetAddress, Kept
+from ..kept import Kept
+from .address import SCHEME, DatasetAddress
 from .answer import Part, Selection
 from .events import TREE, nanoevents, touched
 

@@ -59,6 +59,10 @@ class RemoteBackend(Backend):
         """See `Backend.url`."""
         return self.channel.url
 
+    def address(self) -> dict[str, Any]:
+        """See `Backend.address`; catalog and functions are the service's own."""
+        return {"store": self.url, "catalog": None, "functions": ()}
+
     # -- datasets ---------------------------------------------------------------------------
     def datasets(self) -> list[DatasetInfo]:
         """See `Backend.datasets`."""
