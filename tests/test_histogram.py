@@ -154,6 +154,30 @@ def test_a_wrong_expression_shows_the_place(client: skyhook_client.Client) -> No
         client.query("dy").hist("MET_pt +", bins=3, range=(0, 1))
 
 
+@pytest.mark.parametrize(
+    ("axis", "options", "shown"),
+    [
+        ("max(Jet_ptt)", {}, "    max(Jet_ptt)\n        ^^^^^^^"),
+        ("Muon", {}, "    Muon\n    ^^^^"),
+        ("MET_pt", {"weight": "genWt"}, "    genWt\n    ^^^^^"),
+        ("Jet", {"category": {"a": "nMuon > 3"}}, "    mask(Jet, nMuon > 3)\n    ^^^^"),
+        ("nowhere", {"category": {"a": "Muon_ptt > 3"}}, "nowhere"),
+    ],
+)
+def test_errors_show_what_was_written_and_no_names_made_of_it(
+    client: skyhook_client.Client, axis: str, options: dict[str, Any], shown: str
+) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        client.query("dy").hist(axis, bins=3, range=(0, 1), **options)
+    assert shown in str(caught.value)
+    assert "hist_value" not in str(caught.value)
+
+
+def test_lists_that_do_not_go_together_are_named(client: skyhook_client.Client) -> None:
+    with pytest.raises(InvalidRequest, match=r"'Jet_pt \* 2' and 'Muon_pt', .* different lists"):
+        client.query("dy").hist("Jet_pt * 2", bins=3, range=(0, 1), weight="Muon_pt")
+
+
 def test_limits_hold_at_the_limit_and_one_past_it() -> None:
     def axis(bins: int) -> HistogramAxis:
         return HistogramAxis(0, (0.0, 1.0), bins)

@@ -12,6 +12,8 @@ import numpy as np
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.histogram import HISTOGRAMS_MAX, Histogram, HistogramAxis
 
+from .made_names import errors_without
+
 if TYPE_CHECKING:
     from skyhook_casa.batch import Array
     from skyhook_casa.compile_query import Output
@@ -133,7 +135,8 @@ def count(
     """
     named = _named(cuts)
     values = _Values(question, list(named.values()), weight)
-    asked = question.asking(values.query)
+    with errors_without(values.made):
+        asked = question.asking(values.query)
     values.check(asked.outputs)
     n = len(named)
     axes = [(HistogramAxis(0, (-0.5, n + 0.5), n + 1), HistogramAxis(1, (-0.5, 1.5), 2))]
@@ -182,6 +185,7 @@ class _Values:
         if weight is not None:
             define[f"{prefix}_weight"] = weight
             delivered.append(f"{prefix}_weight")
+        self.made = {name: text for name, text in define.items() if name.startswith(prefix)}
         self.query = replace(question.value, columns=tuple(delivered), define=tuple(define.items()))
 
     def check(self, outputs: Sequence[Output]) -> None:

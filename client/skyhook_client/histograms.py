@@ -12,6 +12,7 @@ from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.histogram import Histogram, HistogramAxis
 
 from .hist_axes import Dimension, axis_of, engine_bins, found_category, with_flow
+from .made_names import errors_without
 
 if TYPE_CHECKING:
     import hist
@@ -155,6 +156,8 @@ class _Definitions:
         """Return the name that stands for an expression: its own, or a definition's."""
         if expression in self._define or self._question.knows(expression):
             return expression
+        if not expression.strip():
+            raise InvalidRequest("an axis, weight or region is empty; a column or expression is needed")
         if expression not in self._names:
             name = f"hist_value_{len(self._define)}"
             while name in self._define:
@@ -167,7 +170,12 @@ class _Definitions:
         """Return the question that delivers what was named."""
         value = self._question.value
         columns = tuple(self._delivered)
-        return self._question.asking(replace(value, columns=columns, define=tuple(self._define.items())))
+        with errors_without({name: text for text, name in self._names.items()}):
+            return self._question.asking(replace(value, columns=columns, define=tuple(self._define.items())))
+
+    def written(self, name: str) -> str:
+        """Return what the user wrote for an output."""
+        return next((text for text, made in self._names.items() if made == name), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +196,8 @@ def fill(question: Question, wanted: Sequence[Wanted], run: Fill) -> list[hist.H
     Raises
     ------
     InvalidRequest
-        If a category has values beyond `CATEGORIES_MIN` and `CATEGORIES_MAX`, or an axis of whole
-        numbers or truth values is filled with something else.
+        If a category has values beyond `CATEGORIES_MIN` and `CATEGORIES_MAX`, an axis of whole
+        numbers or truth values is filled with something else, or axes and weight lie on two lists.
     """
     if not wanted:
         return []
@@ -197,7 +205,8 @@ def fill(question: Question, wanted: Sequence[Wanted], run: Fill) -> list[hist.H
     parts = [_parts(one, definitions) for one in wanted]
     asked = definitions.question()
     outputs = {output.name: (number, output) for number, output in enumerate(asked.outputs)}
-    wanted = _with_categories(asked, wanted, parts, outputs, run)
+    _check_lists(parts, outputs, definitions)
+    wanted = _with_categories(asked, wanted, parts, outputs, definitions, run)
     described = [
         _described(one, part, outputs) for one, found in zip(wanted, parts, strict=True) for part in found
     ]
@@ -222,11 +231,33 @@ def _parts(wanted: Wanted, definitions: _Definitions) -> list[_Part]:
     return parts
 
 
+def _check_lists(
+    parts: Sequence[Sequence[_Part]],
+    outputs: Mapping[str, tuple[int, Output]],
+    definitions: _Definitions,
+) -> None:
+    """Refuse a histogram that two lists would fill: their elements do not belong together."""
+    for part in (one for found in parts for one in found):
+        first: tuple[str, Output] | None = None
+        for name in (*part.dimensions, *([] if part.weight is None else [part.weight])):
+            output = outputs[name][1]
+            if output.axis is None:
+                continue
+            if first is not None and output.axis != first[1].axis:
+                raise InvalidRequest(
+                    f"a histogram has {definitions.written(first[0])!r} and {definitions.written(name)!r}, "
+                    "which lie on different lists; axes and weight need one list, or one value per event, "
+                    "as max(…) gives it"
+                )
+            first = first or (name, output)
+
+
 def _with_categories(
     question: Question,
     wanted: Sequence[Wanted],
     parts: Sequence[Sequence[_Part]],
     outputs: Mapping[str, tuple[int, Output]],
+    definitions: _Definitions,
     run: Fill,
 ) -> list[Wanted]:
     """Return what is wanted with the values of every category known."""
@@ -238,7 +269,7 @@ def _with_categories(
                 open_names[name] = None
     values = {name: [0, 1] for name, (_, output) in outputs.items() if output.dtype == "bool"}
     if open_names:
-        values.update(_find_categories(question.only(list(open_names)), run))
+        values.update(_find_categories(question.only(list(open_names)), definitions, run))
     return [
         replace(
             one,
@@ -251,7 +282,7 @@ def _with_categories(
     ]
 
 
-def _find_categories(question: Question, run: Fill) -> dict[str, list[int]]:
+def _find_categories(question: Question, definitions: _Definitions, run: Fill) -> dict[str, list[int]]:
     n = CATEGORIES_MAX - CATEGORIES_MIN + 1
     ends = (CATEGORIES_MIN - 0.5, CATEGORIES_MAX + 0.5)
     described = [Histogram((HistogramAxis(number, ends, n),)) for number in range(len(question.outputs))]
@@ -261,7 +292,7 @@ def _find_categories(question: Question, run: Fill) -> dict[str, list[int]]:
         counts = bins.histogram(number)[0]
         if counts[0] or counts[-1]:
             raise InvalidRequest(
-                f"the category {output.title or output.name!r} has values beyond {CATEGORIES_MIN} to "
+                f"the category {definitions.written(output.name)!r} has values beyond {CATEGORIES_MIN} to "
                 f"{CATEGORIES_MAX}; name those you want: hist.axis.IntCategory([…], name=…)"
             )
         found[output.name] = [int(i) + CATEGORIES_MIN for i in np.flatnonzero(counts[1:-1])]
