@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -31,19 +32,13 @@ def to_message(value: Any, kind: type[M]) -> M:
     kind : type
         A message type. Fields are matched by name.
     """
-    message: M = kind()
-    for field in kind.DESCRIPTOR.fields:
-        found = getattr(value, field.name, None)
-        if found is None:
-            continue
-        if _is_map(field):
-            getattr(message, field.name).update(found)
-        elif field.is_repeated:
-            getattr(message, field.name).extend(_wire_value(one, field) for one in found)
-        elif field.message_type is not None:
-            getattr(message, field.name).CopyFrom(_wire_value(found, field))
-        else:
-            setattr(message, field.name, _wire_value(found, field))
+    plain, others = _written(kind)
+    values = {name: _plain(found) for name in plain if (found := getattr(value, name, None)) is not None}
+    message: M = kind(**values)
+    for name, write in others:
+        found = getattr(value, name, None)
+        if found is not None:
+            write(getattr(message, name), found)
     return message
 
 
@@ -55,36 +50,61 @@ def from_message(message: Message, kind: type[T]) -> T:
     InvalidRequest
         If the values of the fields are refused by `kind`.
     """
-    fields = message.DESCRIPTOR.fields_by_name
-    hints = _hints(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for name, hint in hints.items():
-        if name not in fields:
-            continue
-        field = fields[name]
-        if field.has_presence and not message.HasField(name):
-            values[name] = None
-        else:
-            values[name] = _python_value(getattr(message, name), hint)
+    for name, is_optional, read in _read(type(message), kind):  # type: ignore[arg-type]
+        found = None if is_optional and not message.HasField(name) else getattr(message, name)
+        values[name] = found if found is None or read is None else read(found)
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:
         raise InvalidRequest(f"a {message.DESCRIPTOR.name} makes no {kind.__name__}: {error}") from error
 
 
-def _is_map(field: Any) -> bool:
-    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
-
-
-def _wire_value(value: Any, field: Any) -> Any:
-    if field.message_type is not None:
-        return to_message(value, field.message_type._concrete_class)
-    if isinstance(value, datetime):
-        return (value - EPOCH) // _MICROSECOND
-    return value
+def _plain(value: Any) -> Any:
+    """Return the value of a field that is neither repeated nor a message."""
+    return (value - EPOCH) // _MICROSECOND if isinstance(value, datetime) else value
 
 
 @cache
+def _written(kind: type[Message]) -> tuple[list[str], list[tuple[str, Callable[[Any, Any], None]]]]:
+    """Return the plain fields of a message type, and of each other one what writes its value."""
+    plain: list[str] = []
+    others: list[tuple[str, Callable[[Any, Any], None]]] = []
+    for field in kind.DESCRIPTOR.fields:
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            others.append((field.name, lambda target, value: target.update(value)))
+        elif field.is_repeated:
+            others.append((field.name, _extending(field)))
+        elif field.message_type is not None:
+            others.append((field.name, partial(_copy, field.message_type._concrete_class)))
+        else:
+            plain.append(field.name)
+    return plain, others
+
+
+def _copy(kind: type[Message], target: Any, value: Any) -> None:
+    target.CopyFrom(to_message(value, kind))
+
+
+def _extending(field: Any) -> Callable[[Any, Any], None]:
+    """Return what writes the values of a repeated field."""
+    one = (
+        _plain if field.message_type is None else partial(to_message, kind=field.message_type._concrete_class)
+    )
+    return lambda target, values: target.extend(map(one, values))
+
+
+@cache
+def _read(message: type[Message], kind: type[Any]) -> list[tuple[str, bool, Callable[[Any], Any] | None]]:
+    """Return the fields that a value of type `kind` is made of: name, whether it may be unset, what reads it."""
+    fields = message.DESCRIPTOR.fields_by_name
+    return [
+        (name, fields[name].has_presence, _reader(hint))
+        for name, hint in _hints(kind).items()
+        if name in fields
+    ]
+
+
 def _hints(kind: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
     if dataclasses.is_dataclass(kind):
@@ -92,17 +112,19 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     return {name: hints[name] for name in kind._fields}
 
 
-def _python_value(found: Any, hint: Any) -> Any:
+def _reader(hint: Any) -> Callable[[Any], Any] | None:
+    """Return what makes a value of this type of that of a field; None if they are the same."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         (hint,) = (one for one in arguments if one is not NoneType)
-        return _python_value(found, hint)
+        return _reader(hint)
     if origin is dict:
-        return dict(found)
+        return dict
     if origin in (tuple, list):
-        return origin(_python_value(one, arguments[0]) for one in found)
+        one = _reader(arguments[0])
+        return origin if one is None else lambda found: origin(map(one, found))
     if hint is datetime:
-        return EPOCH + timedelta(microseconds=found)
-    if isinstance(found, Message):
-        return from_message(found, hint)
-    return found
+        return lambda found: EPOCH + timedelta(microseconds=found)
+    if dataclasses.is_dataclass(hint) or hasattr(hint, "_fields"):
+        return partial(from_message, kind=hint)
+    return None
