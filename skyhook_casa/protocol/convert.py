@@ -32,7 +32,7 @@ def to_message(value: Any, kind: type[M]) -> M:
     kind : type
         A message type. Fields are matched by name.
     """
-    plain, others = _written(kind)
+    plain, others = _written(kind)  # type: ignore[arg-type]
     values = {name: _plain(found) for name in plain if (found := getattr(value, name, None)) is not None}
     message: M = kind(**values)
     for name, write in others:
@@ -88,15 +88,14 @@ def _copy(kind: type[Message], target: Any, value: Any) -> None:
 
 def _extending(field: Any) -> Callable[[Any, Any], None]:
     """Return what writes the values of a repeated field."""
-    one = (
-        _plain if field.message_type is None else partial(to_message, kind=field.message_type._concrete_class)
-    )
+    kind = None if field.message_type is None else field.message_type._concrete_class
+    one = _plain if kind is None else partial(to_message, kind=kind)
     return lambda target, values: target.extend(map(one, values))
 
 
 @cache
 def _read(message: type[Message], kind: type[Any]) -> list[tuple[str, bool, Callable[[Any], Any] | None]]:
-    """Return the fields that a value of type `kind` is made of: name, whether it may be unset, what reads it."""
+    """Return each field that a value of type `kind` has: its name, whether it may be unset, what reads it."""
     fields = message.DESCRIPTOR.fields_by_name
     return [
         (name, fields[name].has_presence, _reader(hint))
