@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from skyhook_casa.errors import InvalidRequest
 
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
     from skyhook_casa.verify import Verification
 
     from .jobs import IngestJob
+
+
+class FileTree(NamedTuple):
+    """A tree that travels with a file: `Runs` or `LuminosityBlocks`."""
+
+    table: pa.Table
+    """Its entries, without schema metadata."""
+    partition: int | None
+    """The first partition of the file; None if an older service does not tell."""
 
 
 SaveCallback = Callable[["SaveReport"], None]
@@ -70,15 +79,6 @@ class Backend(ABC):
         """
         raise InvalidRequest(f"{self.url} is a service; its catalog is not opened here")
 
-    # -- datasets ---------------------------------------------------------------------------
-    @abstractmethod
-    def datasets(self) -> list[DatasetInfo]:
-        """Return every dataset, by name."""
-
-    @abstractmethod
-    def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
-        """Return a version of a dataset, the latest by default."""
-
     @abstractmethod
     def address(self) -> dict[str, Any]:
         """Return what `connect` takes to open the same in another process: store, catalog and functions.
@@ -88,6 +88,15 @@ class Backend(ABC):
         InvalidRequest
             If no other process can open it.
         """
+
+    # -- datasets ---------------------------------------------------------------------------
+    @abstractmethod
+    def datasets(self) -> list[DatasetInfo]:
+        """Return every dataset, by name."""
+
+    @abstractmethod
+    def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
+        """Return a version of a dataset, the latest by default."""
 
     @abstractmethod
     def versions(self, dataset: str) -> list[DatasetVersion]:
@@ -121,8 +130,8 @@ class Backend(ABC):
         """Return the files of a version, in its order."""
 
     @abstractmethod
-    def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
-        """Return the entries of the tree `name` of each file that has one, without schema metadata.
+    def file_trees(self, version: DatasetVersion, name: str) -> list[FileTree]:
+        """Return the tree `name` of each file that has one, in the files' order.
 
         Raises
         ------

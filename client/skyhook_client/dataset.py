@@ -181,7 +181,7 @@ class Dataset:
         """Return a tree of each file; every file must have it, with these branches."""
         from skyhook_casa.errors import NotFound
 
-        tables = self._client.backend.tree(self._version, name)
+        tables = self._every(name)
         if len(tables) != len(self.files()):
             raise NotFound(
                 f"only {len(tables)} of the {len(self.files())} files of {self.name!r} have a tree {name!r}"
@@ -198,7 +198,10 @@ class Dataset:
     def _tree(self, name: str) -> ak.Array:
         from .trees import joined
 
-        return joined(self._client.backend.tree(self._version, name))
+        return joined(self._every(name))
+
+    def _every(self, name: str) -> list[pa.Table]:
+        return [one.table for one in self._client.backend.file_trees(self._version, name)]
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, version={self.version}, events={self.events})"

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from skyhook_casa.errors import InvalidRequest, NotFound
 from skyhook_casa.stores import MemoryStore
 
-from .backend import Backend, Bins, Question, Run, SaveCallback
+from .backend import Backend, Bins, FileTree, Question, Run, SaveCallback
 from .jobs import IngestJob, JobControl
 
 if TYPE_CHECKING:
-    import pyarrow as pa
 
     from skyhook_casa.batch import Batch
     from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, Definition, FileInfo, Job
@@ -137,18 +136,18 @@ class EmbeddedBackend(Backend, JobControl):
         """See `Backend.files`."""
         return self.catalog.files(version)
 
-    def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
-        """See `Backend.tree`."""
+    def file_trees(self, version: DatasetVersion, name: str) -> list[FileTree]:
+        """See `Backend.file_trees`."""
         import pyarrow as pa
 
-        trees = self.catalog.trees(version, name)
+        trees = self.catalog.placed_trees(version, name)
         if not trees:
             raise NotFound(f"no file of dataset {version.dataset!r} has a tree {name!r}")
-        tables = []
-        for tree in trees:
+        found = []
+        for tree, partition in trees:
             with pa.ipc.open_file(pa.BufferReader(self.store.read_object(tree.object.name))) as reader:
-                tables.append(reader.read_all().replace_schema_metadata(None))
-        return tables
+                found.append(FileTree(reader.read_all().replace_schema_metadata(None), partition))
+        return found
 
     def drop(self, dataset: str, number: int | None = None) -> None:
         """See `Backend.drop`."""

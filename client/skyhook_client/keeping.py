@@ -109,11 +109,13 @@ class Keeping(ABC):
         *,
         part_events: int | None = None,
         part_bytes: int | None = None,
+        trees: bool = True,
     ) -> int:
         """Write the answer to a ROOT file, or to a folder of them, and return its events.
 
         What was NanoAOD is NanoAOD again: `Events` has flat branches, and each list its counter, ``nMuon``,
-        whether it was asked for or not.
+        whether it was asked for or not. `Runs` and `LuminosityBlocks` are those of the files that the query
+        works through, as `save` keeps them; of the files in a folder each has those of its own input.
 
         Parameters
         ----------
@@ -123,17 +125,20 @@ class Keeping(ABC):
             ``"ttree"`` or ``"rntuple"``.
         part_events, part_bytes : int, optional
             As for `to_parquet`.
+        trees : bool
+            False: write only `Events`.
 
         Raises
         ------
         InvalidRequest
-            If the format is another, or a column can have missing elements; and as `to_parquet` does.
+            If the format is another, or a column can have missing elements; if the trees `Runs` or
+            `LuminosityBlocks` of the dataset's files cannot be one; and as `to_parquet` does.
         AlreadyExists, StoreError
             As `to_parquet` does.
         """
         if format not in ("ttree", "rntuple"):
             raise InvalidRequest(f"format is {format!r}; 'ttree' or 'rntuple' is needed")
-        return self._write(path, format, False, part_events, part_bytes)
+        return self._write(path, format, False, part_events, part_bytes, trees)
 
     def save(self, name: str, **options: Any) -> SaveReport:
         """Keep the answer as a dataset in the same store, and return what was done.
@@ -178,7 +183,8 @@ class Keeping(ABC):
         nested: bool,
         part_events: int | None,
         part_bytes: int | None,
+        trees: bool = True,
     ) -> int:
         from .export import Parts, write
 
-        return write(self, path, kind, nested, Parts(part_events, part_bytes))
+        return write(self, path, kind, nested, Parts(part_events, part_bytes), trees)

@@ -30,7 +30,7 @@ from .plans import Prepared
 from .query_run import QueryRun
 
 if TYPE_CHECKING:
-    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion
+    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, MetaTree
     from skyhook_casa.stores import ObjectStore
     from skyhook_casa.tally import Tally
 
@@ -126,12 +126,14 @@ class Delivery(DeliveryServicer):
     async def ReadTree(self, request: pb.TreeRequest, context: Any) -> AsyncIterator[pb.TreePiece]:
         """Give the trees that travel with the files, one after the other."""
         trees = await self._look(context, lambda catalog: _trees(catalog, request))
-        for tree in trees:
+        for tree, partition in trees:
             name = tree.object.name
             data = await self._do(context, partial(self._engine.store.read_object, name))
             for start in range(0, max(1, len(data)), PIECE_BYTES):
                 stop = start + PIECE_BYTES
-                yield pb.TreePiece(data=data[start:stop], last=stop >= len(data))
+                last = stop >= len(data)
+                place = partition if last else None
+                yield pb.TreePiece(data=data[start:stop], last=last, partition=place)
 
     async def GetOrigin(self, request: pb.DatasetRequest, context: Any) -> pb.Origin:
         """Give the question whose answer a version is."""
@@ -333,8 +335,8 @@ def _tally(catalog: Catalog, store: ObjectStore, request: pb.TallyRequest) -> Ta
     )
 
 
-def _trees(catalog: Catalog, request: pb.TreeRequest) -> Iterable[Any]:
-    found = catalog.trees(_version(catalog, request), request.tree)
+def _trees(catalog: Catalog, request: pb.TreeRequest) -> Iterable[tuple[MetaTree, int]]:
+    found = catalog.placed_trees(_version(catalog, request), request.tree)
     if not found:
         raise NotFound(f"no file of dataset {request.dataset!r} has a tree {request.tree!r}")
     return found

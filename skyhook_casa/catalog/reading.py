@@ -185,6 +185,25 @@ class Reading:
             rows = connection.execute(s.version_trees, {"version_id": version.id}).all()
         return [make_tree(row) for row in rows if tree is None or row[0] == tree]
 
+    def placed_trees(self, version: DatasetVersion, tree: str) -> list[tuple[MetaTree, int]]:
+        """Return the kept trees called `tree` in the files' order, each with the first partition of its file.
+
+        A file without partitions is taken to begin where the one before it does.
+        """
+        key = {"version_id": version.id}
+        with self._database.read() as connection:
+            trees = [make_tree(row) for row in connection.execute(s.version_trees, key) if row[0] == tree]
+            files = connection.execute(s.version_files, key).all()
+            firsts = {row[0]: row[1] for row in connection.execute(s.version_file_partitions, key)}
+        found, place = {one.file: one for one in trees}, 0
+        placed = []
+        for file_id, *fields in files:
+            place = firsts.get(file_id, place)
+            file = FileInfo(*fields)
+            if file in found:
+                placed.append((found[file], place))
+        return placed
+
     def origin(self, version: DatasetVersion) -> str | None:
         """Return where all events of `version` come from, as JSON, if that is another dataset."""
         with self._database.read() as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from . import tables as t
 
@@ -178,6 +178,12 @@ set_layouts = (
     .where(t.version_sets.c.version_id == bindparam("version_id"))
     .group_by(t.objects.c.layout_id)
     .order_by(sa.func.min(t.version_sets.c.layer), t.objects.c.layout_id)
+)
+version_file_partitions = (
+    select(t.partitions.c.file_id, func.min(t.version_partitions.c.position))
+    .join(t.version_partitions, t.partitions.c.id == t.version_partitions.c.partition_id)
+    .where(t.version_partitions.c.version_id == bindparam("version_id"))
+    .group_by(t.partitions.c.file_id)
 )
 version_partition_events = (
     select(t.partitions.c.events)

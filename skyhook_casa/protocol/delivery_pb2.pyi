@@ -76,12 +76,14 @@ class TreeRequest(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., version: _Optional[int] = ..., tree: _Optional[str] = ...) -> None: ...
 
 class TreePiece(_message.Message):
-    __slots__ = ("data", "last")
+    __slots__ = ("data", "last", "partition")
     DATA_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     last: bool
-    def __init__(self, data: _Optional[bytes] = ..., last: _Optional[bool] = ...) -> None: ...
+    partition: int
+    def __init__(self, data: _Optional[bytes] = ..., last: _Optional[bool] = ..., partition: _Optional[int] = ...) -> None: ...
 
 class DatasetVersion(_message.Message):
     __slots__ = ("id", "dataset", "number", "schema_id", "events", "partitions", "bytes", "created", "note")

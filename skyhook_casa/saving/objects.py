@@ -6,7 +6,6 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
 from ..batch import Batch
@@ -19,10 +18,10 @@ from ..ingest.stored import StoredPartition, store_partition
 from ..lumimask import LumiMask
 from ..schema import Schema
 from ..stores import ObjectStore
-from ..tally import SECTION
 from ..work import Work
 from ..worker import NO_LIMIT, Worker
 from .columns import Array, arrays_of
+from .sections import masked_sections
 
 RAW_RATIO: Final = 2
 """Values become an object of the size that is aimed for when they are so many times as long."""
@@ -67,9 +66,7 @@ def save_sections(store: ObjectStore, tree: MetaTree, mask: LumiMask) -> tuple[s
     """Put the entries of a tree `LuminosityBlocks` that a mask holds into the store; return name and size."""
     with pa.ipc.open_file(pa.BufferReader(store.read_object(tree.object.name))) as reader:
         table = reader.read_all()
-    run, section = (table[name].to_numpy().astype(np.int64) for name in SECTION)
-    inside = np.searchsorted(np.array(mask.ends(), np.int64), (run << 32) | section, "right") % 2 == 1
-    return put_table(store, table.filter(pa.array(inside)))
+    return put_table(store, masked_sections(table, mask))
 
 
 class _Unit:

@@ -31,10 +31,10 @@ from .objects import Saving, save_parts, save_sections
 from .origin import Origin
 from .report import SaveReport
 from .request import SaveRequest
+from .sections import SECTIONS_TREE
 
 UNIT_BYTES: Final = 256 << 20
 """Partitions of so many bytes are worked through together, so that the little left of each is one object."""
-SECTIONS_TREE: Final = "LuminosityBlocks"
 
 ProgressCallback = Callable[[SaveReport], None]
 

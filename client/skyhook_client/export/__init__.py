@@ -12,6 +12,7 @@ from skyhook_casa.report import human_bytes
 from .formats import FORMATS, by_ending, by_name
 from .parts import Parts, Target
 from .places import whole_file, whole_folder
+from .trees import CarriedTrees
 
 if TYPE_CHECKING:
     from ..keeping import Keeping
@@ -25,6 +26,7 @@ def write(
     kind: str | None = None,
     nested: bool = False,
     parts: Parts | None = None,
+    trees: bool = True,
 ) -> int:
     """Write the answer of `query` to a file or a folder of files; return the events.
 
@@ -42,10 +44,13 @@ def write(
     parts : Parts, optional
         A folder of files ``part-00000.parquet`` and so on, none larger than that.
 
+    trees : bool
+        ROOT: whether `Runs` and `LuminosityBlocks` of what the query works through are written too.
+
     Raises
     ------
     InvalidRequest
-        If the ending or the kind is another, or the kind of file cannot hold the columns.
+        If the ending or the kind is another, or the kind of file cannot hold the columns or the trees.
     AlreadyExists
         If the folder is there.
     StoreError
@@ -58,10 +63,13 @@ def write(
         raise InvalidRequest(f"nested=True is for Parquet, Feather and Arrow; {writer.ending} files are flat")
     parts = parts or Parts()
     place = whole_folder(path) if parts.wanted else whole_file(path)
-    with place as unfinished, Target(writer, query.outputs, nested, unfinished, parts) as target:
-        running = query.exporting(f"write {path.name}", target.batch_bytes, writer.needs_rows)
-        with running as (bar, batches):
-            for batch in batches:
-                target.add(batch)
-                bar.note = f"{target.events:,} events, {human_bytes(target.nbytes)} written"
+    with place as unfinished:
+        carried = CarriedTrees.of(query.question) if trees and writer.carries_trees else None
+        needs_rows = writer.needs_rows or (carried is not None and parts.wanted)
+        with Target(writer, query.outputs, nested, unfinished, parts, carried) as target:
+            running = query.exporting(f"write {path.name}", target.batch_bytes, needs_rows)
+            with running as (bar, batches):
+                for batch in batches:
+                    target.add(batch)
+                    bar.note = f"{target.events:,} events, {human_bytes(target.nbytes)} written"
     return target.events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from skyhook_casa.batch import Batch
 from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest
 
+from .trees import CarriedTrees
 from .writers import Writer
 
 PART_BYTES: Final = 32 << 20
@@ -63,6 +65,9 @@ class Target:
         The file, or the folder if `parts` wants one.
     parts : Parts
         How large files may become.
+    trees : CarriedTrees, optional
+        What each file carries of the trees of the files whose events begin in it, or before it and behind
+        the file before.
 
     Attributes
     ----------
@@ -71,11 +76,18 @@ class Target:
     """
 
     def __init__(
-        self, kind: type[Writer], outputs: tuple[Output, ...], nested: bool, path: Path, parts: Parts
+        self,
+        kind: type[Writer],
+        outputs: tuple[Output, ...],
+        nested: bool,
+        path: Path,
+        parts: Parts,
+        trees: CarriedTrees | None = None,
     ) -> None:
         self.events = self.nbytes = 0
         self._kind, self._outputs, self._nested = kind, outputs, nested
-        self._path, self._parts = path, parts
+        self._path, self._parts, self._trees = path, parts, trees
+        self._last_event = -1
         self._writer: Writer | None = None
         self._files = 0
         self._part_events = self._part_bytes = 0
@@ -102,6 +114,8 @@ class Target:
                 stop = min(piece.events, start + room)
                 some = piece if stop - start == piece.events else piece.slice(start, stop)
                 writer.add(some)
+                if some.rows is not None:
+                    self._last_event = int(some.rows[-1])
                 self._part_events += some.events
                 self._part_bytes += some.nbytes
                 self.events += some.events
@@ -115,7 +129,7 @@ class Target:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            (self._writer or self._next()).close()  # an empty answer has its columns too
+            self._close(self._writer or self._next(), None)  # an empty answer has its columns too
         elif self._writer is not None:
             try:
                 self._writer.close()
@@ -140,9 +154,15 @@ class Target:
         if self._writer is not None and not is_full:
             return self._writer
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            full, self._writer = self._writer, None
+            self._close(full, self._last_event)
         return self._next()
+
+    def _close(self, writer: Writer, event: int | None) -> None:
+        """Close a file with the trees of files that begin up to an event of the dataset, or of all left."""
+        with closing(writer):
+            for name, table in self._trees.take(event).items() if self._trees is not None else ():
+                writer.add_tree(name, table)
 
     def _next(self) -> Writer:
         """Begin the next file."""

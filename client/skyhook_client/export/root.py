@@ -1,10 +1,10 @@
-"""Open ROOT files with a tree, or an RNTuple, `Events` as NanoAOD has it."""
+"""Open ROOT files with trees, or RNTuples, as NanoAOD has them: `Events`, `Runs`, `LuminosityBlocks`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from ..arrays import list_names, to_awkward
 from ..layout import Group, flat_groups, list_groups
 from .writers import Writer
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NAME = "Events"
 """Of the tree, as readers of NanoAOD expect."""
 
@@ -25,6 +28,7 @@ class TreeWriter(Writer):
     """A TTree: `nMuon` counts the branches `Muon_*`, and is there even if it was not asked for."""
 
     ending = ".root"
+    carries_trees = True
 
     @classmethod
     def check(cls, outputs: Sequence[Output]) -> None:
@@ -61,11 +65,29 @@ class TreeWriter(Writer):
         arrays = to_awkward(batch, groups=self._groups)
         self._tree.extend({group.name: arrays[group.name] for group in self._groups})
 
+    def add_tree(self, name: str, table: pa.Table) -> None:
+        """See `Writer.add_tree`; each branch of lists has a counter of its own."""
+        from awkward.types import ListType, NumpyType
+
+        arrays, counters = _branches(name, table)
+        types = {
+            branch: ListType(NumpyType(values.type.content.content.primitive))
+            if values.ndim > 1
+            else np.dtype(values.type.content.primitive)
+            for branch, values in arrays.items()
+            if branch not in counters
+        }
+        tree = self.target.mktree(name, types, title=name)
+        set_titles(tree, {one.name: title for one in table.schema if (title := _title(one))})
+        if len(table):
+            tree.extend({branch: arrays[branch] for branch in types})
+
 
 class NtupleWriter(Writer):
     """An RNTuple: flat fields, `Muon_pt` a list of numbers; counters follow the lists' lengths."""
 
     ending = ".root"
+    carries_trees = True
 
     @classmethod
     def check(cls, outputs: Sequence[Output]) -> None:
@@ -86,12 +108,51 @@ class NtupleWriter(Writer):
         """See `Writer.add`."""
         self._ntuple.extend(self._fields(batch))
 
+    def add_tree(self, name: str, table: pa.Table) -> None:
+        """See `Writer.add_tree`."""
+        import awkward as ak
+
+        arrays, _ = _branches(name, table)
+        fields = ak.zip(arrays, depth_limit=1)
+        ntuple = self.target.mkrntuple(name, fields.layout.form)
+        if len(table):
+            ntuple.extend(fields)
+
     def _fields(self, batch: Batch) -> Any:
         """Return the events as they are written: counters that were not asked for come last."""
         arrays = to_awkward(batch, groups=flat_groups(batch.outputs))
         for name, number in self._counters.items():
             arrays[name] = np.diff(cast(Array, batch.offsets[number])).astype(np.int32)
         return arrays
+
+
+def _branches(tree: str, table: pa.Table) -> tuple[dict[str, Any], set[str]]:
+    """Return the branches of a small tree, and which of them count the lists of others, as ``nX`` those of X.
+
+    Raises
+    ------
+    InvalidRequest
+        If a branch has the name of a counter and other values.
+    """
+    import awkward as ak
+
+    entries = ak.from_arrow(table.combine_chunks())
+    arrays = {name: entries[name] for name in entries.fields}
+    counters = set()
+    for name, values in arrays.items():
+        counter = f"n{name}"
+        if values.ndim > 1 and counter in arrays:
+            if arrays[counter].tolist() != ak.num(values).tolist():
+                raise InvalidRequest(
+                    f"{counter} of the tree {tree!r} would be the counter of {name} and is not; write "
+                    "without Runs and LuminosityBlocks (trees=False)"
+                )
+            counters.add(counter)
+    return arrays, counters
+
+
+def _title(field: pa.Field) -> str:
+    return str((field.metadata or {}).get(b"title", b"").decode())
 
 
 def _check(outputs: Sequence[Output]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from skyhook_casa.batch import Batch
 from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest
 
 from ..arrays import arrow_element, arrow_schema, list_names, subentries, to_record_batch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Writer(ABC):
@@ -33,6 +36,8 @@ class Writer(ABC):
     """Whether it can hold lists of structs."""
     needs_rows: ClassVar[bool] = False
     """Whether batches must tell the numbers of their events."""
+    carries_trees: ClassVar[bool] = False
+    """Whether it can hold other trees beside the events: then it has `add_tree`."""
 
     def __init__(self, path: Path, outputs: tuple[Output, ...], nested: bool) -> None:
         self.outputs = outputs
@@ -57,6 +62,16 @@ class Writer(ABC):
     @abstractmethod
     def add(self, batch: Batch) -> None:
         """Append events, one at least."""
+
+    def add_tree(self, name: str, table: pa.Table) -> None:
+        """Write a small tree of its own, as a whole, behind the events.
+
+        Raises
+        ------
+        InvalidRequest
+            If this kind of file cannot hold it.
+        """
+        raise InvalidRequest(f"a {self.ending} file has no room for a tree {name!r}")
 
     def close(self) -> None:
         """Write what is left, and close the file."""

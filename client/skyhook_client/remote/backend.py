@@ -21,7 +21,7 @@ from skyhook_casa.schema import Column, ListInfo
 from skyhook_casa.tally import Tally
 from skyhook_casa.verify import Verification
 
-from ..backend import Backend, Question, SaveCallback
+from ..backend import Backend, FileTree, Question, SaveCallback
 from ..jobs import IngestJob
 from . import added
 from .address import Address
@@ -121,13 +121,13 @@ class RemoteBackend(Backend):
         # To count reads whole columns; what was counted stays counted, so it may be asked again.
         return tally_of(self.channel.ask("Delivery.GetTally", request, timeout_s=None if count else CALL_S))
 
-    def tree(self, version: DatasetVersion, name: str) -> list[pa.Table]:
-        """See `Backend.tree`."""
+    def file_trees(self, version: DatasetVersion, name: str) -> list[FileTree]:
+        """See `Backend.file_trees`."""
         request = pb.TreeRequest(dataset=version.dataset, version=version.number, tree=name)
-        tables = self.channel.patiently(lambda: self._tables(request))
-        if not tables:
+        trees = self.channel.patiently(lambda: self._trees(request, version))
+        if not trees:
             raise NotFound(f"no file of dataset {version.dataset!r} has a tree {name!r}")
-        return tables
+        return trees
 
     def drop(self, dataset: str, number: int | None = None) -> None:
         """See `Backend.drop`."""
@@ -218,18 +218,24 @@ class RemoteBackend(Backend):
         self.fetcher.close()
 
     # -- inside -----------------------------------------------------------------------------
-    def _tables(self, request: pb.TreeRequest) -> list[pa.Table]:
-        tables, pieces = [], bytearray()
+    def _trees(self, request: pb.TreeRequest, version: DatasetVersion) -> list[FileTree]:
+        trees, pieces = [], bytearray()
         for piece in self.channel.follow("Delivery.ReadTree", request):
             pieces += piece.data
             if len(pieces) > TREE_BYTES_MAX:
                 raise ProtocolError(f"a tree {request.tree!r} is longer than {TREE_BYTES_MAX} bytes")
             if piece.last:
-                tables.append(_table(bytes(pieces)))
+                place = piece.partition if piece.HasField("partition") else None
+                if place is not None and not 0 <= place < max(1, version.partitions):
+                    raise ProtocolError(
+                        f"the service says that a file begins at partition {place}; version "
+                        f"{version.number} of {version.dataset!r} has {version.partitions}"
+                    )
+                trees.append(FileTree(_table(bytes(pieces)), place))
                 pieces = bytearray()
         if pieces:
             raise ServiceLost(f"the service at {self.url} broke off in the middle of a tree")
-        return tables
+        return trees
 
     def _verification(self, request: pb.DatasetRequest, bar: Progress) -> Verification:
         for event in self.channel.follow("Delivery.Verify", request):
