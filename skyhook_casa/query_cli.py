@@ -133,6 +133,12 @@ def query(
     nested: Annotated[
         bool, typer.Option("--nested", help="Collections as lists of records instead of flat columns.")
     ] = False,
+    trees: Annotated[
+        bool,
+        typer.Option(
+            "--trees/--no-trees", help="ROOT: with Runs and LuminosityBlocks of what was worked through."
+        ),
+    ] = True,
 ) -> None:
     """Write the columns of the events that pass a cut, or show the first of them."""
     if output is None and asked.limit is None:
@@ -143,7 +149,7 @@ def query(
     else:
         from skyhook_client.export import Parts, write
 
-        written = write(found, output, form, nested, Parts(part_events))
+        written = write(found, output, form, nested, Parts(part_events), trees)
         typer.echo(f"{counted(written, 'event')} in {output}", err=True)
     typer.echo(str(found.report), err=True)
 

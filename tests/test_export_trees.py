@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import uproot
 from service_fixture import ANSWERERS, answered
+from typer.testing import CliRunner
 
 import skyhook_casa
+from skyhook_casa.cli import app
 from skyhook_casa.errors import InvalidRequest, ProtocolError
 from skyhook_casa.query import Query as QueryValue
 from skyhook_client import Client
@@ -187,6 +189,15 @@ def test_a_limited_answer_has_no_trees_nor_one_that_is_to_have_none(client: Clie
     client.query("mc", ["x"], limit=2_500).to_root(tmp_path / "limited.root")
     client.query("mc", ["x"]).to_root(tmp_path / "bare.root", trees=False)
     assert trees_of(tmp_path / "limited.root", tmp_path / "bare.root") == {}
+
+
+def test_the_command_line_writes_them_unless_told_not_to(paths: list[Path], tmp_path: Path) -> None:
+    skyhook_casa.connect(tmp_path / "store", progress=False).ingest("mc", paths[:2], workers=1)
+    run = ["--store", str(tmp_path / "store"), "query", "mc", "-c", "x", "-o"]
+    CliRunner().invoke(app, [*run, str(tmp_path / "with.root")], catch_exceptions=False)
+    CliRunner().invoke(app, [*run, str(tmp_path / "without.root"), "--no-trees"], catch_exceptions=False)
+    assert trees_of(tmp_path / "with.root") == trees_of(*paths[:2])
+    assert trees_of(tmp_path / "without.root") == {}
 
 
 def test_data_without_runs_is_written_without(tmp_path: Path) -> None:
