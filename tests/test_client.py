@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import uproot
-from ingest_helpers import SAMPLE_NAMES, sample, write_root
+from ingest_helpers import write_root
 from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
@@ -53,22 +53,6 @@ def test_columns_and_a_cut_equal_uproot(client: Client, events: Any) -> None:
 def test_all_columns_equal_uproot(client: Client, events: Any) -> None:
     """Counters included, in file order."""
     assert_same(client.query("dy").to_awkward(), events.arrays())
-
-
-@pytest.mark.parametrize("name", SAMPLE_NAMES)
-def test_every_branch_of_a_real_file_equals_uproot(name: str) -> None:
-    """Three generations of NanoAOD, an RNTuple and a tree without NanoAOD counters."""
-    path = sample(name)
-    client = skyhook_casa.connect("memory://")
-    client.ingest("x", path)
-    with uproot.open(path) as file:
-        tree = file["Events"] if "Events" in file else file["events"]
-        expected = tree.arrays()
-
-    found = client.query("x").to_awkward()
-
-    assert set(found.fields) == {name for name in expected.fields if not name.startswith("_collection")}
-    assert_same(found, expected[found.fields])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -46,6 +46,16 @@ def store(request: pytest.FixtureRequest, embedded: Client) -> Iterator[str]:
         yield client.url
 
 
+@pytest.fixture(scope="module", params=ANSWERERS)
+def untouched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What `--store` names, for tests that leave it as it was."""
+    place = tmp_path_factory.mktemp("untouched")
+    client = skyhook_casa.connect(place / "store", progress=False, threads=1)
+    client.ingest("dy", write_root(place / "dy.root", EVENTS), workers=1)
+    with answered(request.param, client) as client:
+        yield client.url
+
+
 @pytest.fixture
 def scores(tmp_path: Path) -> Path:
     """A Parquet file with a column `score` for all events but the last, in another order."""
@@ -113,11 +123,11 @@ def test_a_function_whose_numbers_may_be_missing_is_defined(embedded: Client) ->
     ],
 )
 def test_a_mistake_in_a_definition_is_explained(
-    store: str, arguments: list[str], error: type[SkyhookError], message: str
+    untouched: str, arguments: list[str], error: type[SkyhookError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        run(store, *arguments)
-    assert run(store, "definitions", "dy").stdout == ""
+        run(untouched, *arguments)
+    assert run(untouched, "definitions", "dy").stdout == ""
 
 
 # -- columns of other files -------------------------------------------------------------------------
@@ -156,12 +166,12 @@ def test_columns_are_replaced_if_that_is_asked_for(embedded: Client, scores: Pat
     ],
 )
 def test_a_mistake_in_added_columns_is_explained(
-    store: str, scores: Path, options: list[str], error: type[SkyhookError], message: str
+    untouched: str, scores: Path, options: list[str], error: type[SkyhookError], message: str
 ) -> None:
     """And the dataset stays as it was."""
     with pytest.raises(error, match=message):
-        run(store, "add-columns", "dy", scores, *options)
-    assert run(store, "datasets").stdout.startswith("dy  version   1 ")
+        run(untouched, "add-columns", "dy", scores, *options)
+    assert run(untouched, "datasets").stdout.startswith("dy  version   1 ")
 
 
 def test_no_file_to_add_is_wrong_usage(embedded: Client) -> None:

@@ -106,6 +106,12 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One for tests that leave its dataset as it was."""
+    return Site(tmp_path_factory.mktemp("untouched"))
+
+
 @pytest.fixture
 def served(site: Site) -> Iterator[Client]:
     """A client of a service of the same store."""
@@ -424,13 +430,17 @@ def floating(site: Site) -> list[Path]:
     ],
 )
 def test_what_cannot_be_joined_is_refused_and_changes_nothing(
-    site: Site, files: Callable[[Site], Any], options: dict[str, Any], error: type[Exception], message: str
+    untouched: Site,
+    files: Callable[[Site], Any],
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        site.client.add_columns("dy", files(site), **options)
-    assert site.client.dataset("dy").version == 1
-    site.client.gc(grace_s=0)
-    assert len(site.ask(["MET_pt"])) == EVENTS
+        untouched.client.add_columns("dy", files(untouched), **options)
+    assert untouched.client.dataset("dy").version == 1
+    untouched.client.gc(grace_s=0)
+    assert len(untouched.ask(["MET_pt"])) == EVENTS
 
 
 def test_an_unknown_dataset_gets_near_matches(site: Site) -> None:

@@ -31,15 +31,18 @@ MET = hist.axis.Regular(40, 0, 80, name="MET_pt")
 JET = hist.axis.Variable([15, 20, 30, 50, 90], name="Jet_pt")
 
 
-@pytest.fixture(scope="module", params=ANSWERERS)
-def client(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[skyhook_client.Client]:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> skyhook_client.Client:
     path = tmp_path_factory.mktemp("histogram") / "nano.root"
     make_nanoaod(path, 3000, seed=6)
     client = skyhook_client.connect(MemoryStore(runs_class=True), threads=2, progress=False)
     client.ingest("dy", [path], ["MET_*", "Muon_*", "Jet_*"], partition_bytes=65_536, chunk_events=400)
-    with answered(request.param, client) as client:
+    return client
+
+
+@pytest.fixture(scope="module", params=ANSWERERS)
+def client(request: pytest.FixtureRequest, stored: skyhook_client.Client) -> Iterator[skyhook_client.Client]:
+    with answered(request.param, stored) as client:
         yield client
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_helpers import SAMPLE_NAMES, assert_equal, by_uproot, read_back, sample, write_root
 
+import skyhook_casa
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.errors import AlreadyExists, IngestError, InvalidRequest, NotFound
 from skyhook_casa.ingest import IngestReport, RootFile, baskets, ingest
@@ -50,15 +51,34 @@ def home(tmp_path: Path) -> Home:
 # -- what comes in is what goes out ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SAMPLE_NAMES)
-def test_every_branch_of_a_real_file_reads_back_as_uproot_reads_it(home: Home, name: str) -> None:
-    path = sample(name)
+@pytest.fixture(scope="module", params=SAMPLE_NAMES)
+def real(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Home, IngestReport, dict[str, ak.Array]]:
+    """A file that was ingested, what was reported, and its columns as uproot reads them.
 
+    Three generations of NanoAOD, an RNTuple and a tree without NanoAOD counters.
+    """
+    path = sample(request.param)
+    home = Home(tmp_path_factory.mktemp("real"))
     report = home.ingest(path)
+    return home, report, by_uproot(path, "events" if "HZZ" in request.param else "Events")
 
-    tree = "events" if "HZZ" in name else "Events"
-    assert_equal(home.read(), by_uproot(path, tree))
+
+def test_every_branch_of_a_real_file_reads_back_as_uproot_reads_it(
+    real: tuple[Home, IngestReport, dict[str, ak.Array]],
+) -> None:
+    home, report, expected = real
+    assert_equal(home.read(), expected)
     assert report.skipped == {}
+
+
+def test_a_client_gets_every_branch_of_a_real_file_as_uproot_reads_it(
+    real: tuple[Home, IngestReport, dict[str, ak.Array]],
+) -> None:
+    home, _, expected = real
+    found = skyhook_casa.connect(home.store, catalog=home.catalog.url).query("dy").to_awkward()
+    assert_equal({name: found[name] for name in found.fields}, expected)
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd", "none"])

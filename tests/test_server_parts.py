@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +26,6 @@ from waiting import wait_until
 from skyhook_casa.catalog import FileInfo, ObjectInfo, Partition
 from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest, NotFound, QueryCancelled, ServiceBusy
-from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.protocol import PROTOCOL_KEY, PROTOCOL_VERSION
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.batches import to_ipc, wire_form
@@ -474,13 +474,12 @@ def test_a_query_ends_if_the_service_makes_a_mistake() -> None:
 
 # -- one query -----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Client:
+def dataset(nano_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
     """A dataset `dy` of several partitions, and a catalog to plan with."""
     import skyhook_casa
 
-    path = make_nanoaod(tmp_path_factory.mktemp("nano") / "dy.root", 1_500, cluster_events=500).path
     client = skyhook_casa.connect(tmp_path_factory.mktemp("store"))
-    client.ingest("dy", path, partition_bytes=128 * 1024, chunk_events=64, workers=1)
+    client.ingest("dy", nano_file, partition_bytes=128 * 1024, chunk_events=64, workers=1)
     return client
 
 

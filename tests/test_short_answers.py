@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from fake_service import EVENTS, PARTITIONS, QUERY_ID, FakeService, client_of, end, split
+from ingest_helpers import write_root
 from service_fixture import service_client
 
 import skyhook_casa
 from skyhook_casa.errors import MissingColumn, ProtocolError, SkyhookError
-from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.protocol import INLINE_BYTES
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_client import Client
@@ -87,15 +87,14 @@ def test_an_answer_that_contradicts_itself_is_refused(
 
 # -- the service ---------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Client:
+def stored(nano_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
     """Datasets: `dy` of many partitions, `one` of a single one, `two` of files with other columns."""
     place = tmp_path_factory.mktemp("nano")
-    path = make_nanoaod(place / "dy.root", 1_500, cluster_events=500).path
     client = skyhook_casa.connect(place / "store")
-    client.ingest("dy", path, partition_bytes=128 * 1024, chunk_events=64, workers=1)
-    client.ingest("one", path, workers=1)
-    client.ingest("two", path, columns=["run", "event", "MET_pt"], workers=1)
-    client.ingest("two", make_nanoaod(place / "b.root", 20, seed=2).path, columns=["run", "event"], workers=1)
+    client.ingest("dy", nano_file, partition_bytes=128 * 1024, chunk_events=64, workers=1)
+    client.ingest("one", nano_file, workers=1)
+    client.ingest("two", nano_file, columns=["run", "event", "MET_pt"], workers=1)
+    client.ingest("two", write_root(place / "b.root", 20, seed=2), columns=["run", "event"], workers=1)
     return client
 
 
@@ -202,7 +201,7 @@ def test_an_error_of_the_data_comes_when_they_are_asked_for(served: Client) -> N
 
 
 def test_objects_that_cannot_be_read_fail_the_run_and_not_the_question(tmp_path: Path) -> None:
-    path = make_nanoaod(tmp_path / "dy.root", 50).path
+    path = write_root(tmp_path / "dy.root", 50)
     client = skyhook_casa.connect(tmp_path / "store")
     client.ingest("dy", path, workers=1)
     for one in (tmp_path / "store" / "objects").rglob("*"):
@@ -238,7 +237,7 @@ def test_short_queries_count_once(stored: Client) -> None:
 @pytest.fixture
 def changing(tmp_path: Path) -> Iterator[tuple[Client, Client, Path]]:
     """A client of a service, one that changes the same store by itself, and a file."""
-    path = make_nanoaod(tmp_path / "dy.root", 50).path
+    path = write_root(tmp_path / "dy.root", 50)
     home = skyhook_casa.connect(tmp_path / "store")
     home.ingest("dy", path, workers=1)
     with service_client(home) as served:
@@ -251,7 +250,7 @@ def test_the_next_query_sees_a_new_version_of_another_process(
     served, home, _ = changing
     before = [served.query("dy", "event").to_arrow().num_rows for _ in range(2)]
 
-    home.ingest("dy", make_nanoaod(tmp_path / "more.root", 30, seed=3).path, workers=1)
+    home.ingest("dy", write_root(tmp_path / "more.root", 30, seed=3), workers=1)
 
     assert before == [50, 50]
     assert served.query("dy", "event").to_arrow().num_rows == 80
