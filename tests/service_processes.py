@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -48,10 +49,18 @@ class DaskProcesses:
     ----------
     place : path
         Where their files go.
+    protocol : str
+        By which they speak: `tcp` or `tls`.
+    environment : mapping
+        Variables for them, beside ours.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(
+        self, place: Path, protocol: str = "tcp", environment: Mapping[str, str] | None = None
+    ) -> None:
         self._place = place
+        self._protocol = protocol
+        self._environment = os.environ | dict(environment or {})
         self._file = place / "scheduler.json"
         self.workers: list[subprocess.Popen[bytes]] = []
         self._scheduler = self._start_scheduler(0)
@@ -91,13 +100,14 @@ class DaskProcesses:
             end_process(process)
 
     def _start_scheduler(self, port: int) -> subprocess.Popen[bytes]:
-        return self._start("dask_scheduler", "--port", str(port), "--scheduler-file", str(self._file))
+        flags = ("--protocol", self._protocol, "--port", str(port), "--scheduler-file", str(self._file))
+        return self._start("dask_scheduler", *flags)
 
     def _start(self, program: str, *flags: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{program}", *flags, *LOOPBACK]
         number = len(list(self._place.glob("*.log")))
         with (self._place / f"{program}{number}.log").open("wb") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            return subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
 
     def _address(self) -> str | None:
         assert self._scheduler.poll() is None, self.log_text()
@@ -108,10 +118,10 @@ class DaskProcesses:
 
 
 @contextmanager
-def dask(place: Path, workers: int) -> Iterator[DaskProcesses]:
-    """Give a Dask cluster."""
+def dask(place: Path, workers: int, **options: Any) -> Iterator[DaskProcesses]:
+    """Give a Dask cluster; `options` are those of `DaskProcesses`."""
     place.mkdir()
-    cluster = DaskProcesses(place)
+    cluster = DaskProcesses(place, **options)
     try:
         cluster.add_workers(workers)
         yield cluster

@@ -20,6 +20,7 @@ from skyhook_casa.stores import ObjectStore
 from .dask_worker import SWEEP_S, places, run_here, run_on_worker
 from .logs import get_logger
 from .place import Made, Place
+from .scheduler import check_certificates, unreachable
 from .shelf import Shelf
 
 if TYPE_CHECKING:
@@ -108,9 +109,13 @@ class Cluster:
 
         Raises
         ------
+        InvalidRequest
+            If the scheduler is to be reached by TLS, and there are no certificates.
         StoreError
-            If there is no scheduler at the address.
+            If there is no scheduler at the address; AccessDenied if it or we do not trust the other's
+            certificate.
         """
+        check_certificates(self._settings.dask)
         places[self._key] = self.place
         if self.is_local:
             with dask.config.set(CALM):
@@ -299,7 +304,7 @@ class Cluster:
         try:
             self._client = await Client(address, asynchronous=True, set_as_default=False)
         except (OSError, TimeoutError) as error:
-            raise StoreError(f"there is no Dask scheduler at {self._settings.dask}: {error}") from error
+            raise unreachable(self._settings.dask, error) from error
         # A few workers that hang must not hold up what others made: by default five would.
         self._client._gather_semaphore = asyncio.Semaphore(GATHERS)
         if not self.is_local:

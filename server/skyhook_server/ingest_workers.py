@@ -15,6 +15,7 @@ from skyhook_casa.ingest.pool import DEATHS_MAX, Call, Workers, make
 from skyhook_casa.stores import MemoryStore, ObjectStore
 
 from .logs import get_logger
+from .scheduler import unreachable
 
 SHARE: Final = 0.5
 """Of the cluster's threads, that an ingest uses: a query finds the others."""
@@ -70,7 +71,7 @@ class DaskWorkers(Workers):
         try:
             self._client = Client(address, set_as_default=False, timeout=CONNECT_S)
         except (OSError, TimeoutError) as error:
-            raise StoreError(f"there is no Dask scheduler at {address}: {error}") from error
+            raise unreachable(address, error) from error
         self._executor = self._client.get_executor(pure=False)
         self._calls_max = 1
         self._counted_s = float("-inf")
