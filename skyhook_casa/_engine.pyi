@@ -161,8 +161,10 @@ class Scan:
         events_max: int = -1,
         bytes_max: int = -1,
         lookahead_bytes: int = 0,
+        count_steps: bool = False,
     ) -> int:
         """Scan an object through `read`, which is given [start, stop) ranges and returns their bytes.
 
-        `lookahead_bytes` lets one call of `read` ask for the bytes of later chunks too.
+        `lookahead_bytes` lets one call of `read` ask for the bytes of later chunks too. `count_steps`: what
+        each condition leaves is counted in chunks, too, that zone maps rule out for a later one.
         """

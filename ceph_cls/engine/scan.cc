@@ -270,26 +270,32 @@ Scan::Chunk& Scan::ChunkAt(uint32_t number) {
   return chunks_[number - chunks_.front().number];
 }
 
-bool Scan::Chunk::pruned() const {
-  return skipped ||
-         std::any_of(verdicts.begin(), verdicts.end(), [](Verdict v) { return v == Verdict::kNever; });
-}
-
 void Scan::Judge(Chunk* chunk) {
   if (chunk->judged) return;
   chunk->judged = true;
   const int64_t first = chunk_first_[chunk->number];
   chunk->skipped = limits_.selection != nullptr &&
                    !limits_.selection->Any(first, first + int64_t{chunk_events_[chunk->number]});
+  chunk->pruned = chunk->skipped;
   if (chunk->skipped) return;
   chunk->verdicts = JudgeTerms(program_, row_pointers_, chunk->number);
+  chunk->pruned = RulesOut(chunk->verdicts);
+}
+
+// Whether a chunk needs no look: some term keeps nothing of it, and what those before keep need not be
+// counted, or is known.
+bool Scan::RulesOut(const std::vector<Verdict>& verdicts) const {
+  const auto never = std::find(verdicts.begin(), verdicts.end(), Verdict::kNever);
+  if (never == verdicts.end()) return false;
+  if (!limits_.count_steps) return true;
+  return std::all_of(verdicts.begin(), never, [](Verdict v) { return v == Verdict::kAlways; });
 }
 
 // Returns false if bytes are needed or a limit is passed.
 bool Scan::RunPiece(Chunk* chunk) {
   if (!cut_done_) {
     if (term_ == 0) StartPiece(chunk);
-    if (chunk->pruned()) return true;
+    if (chunk->skipped || (chunk->pruned && !limits_.count_steps)) return true;
     if (!Cut(chunk)) return false;
     cut_done_ = true;
   }
@@ -303,12 +309,12 @@ void Scan::StartPiece(Chunk* chunk) {
   piece_start_ = Clock::now();
   Judge(chunk);
   const int64_t events = chunk_events_[chunk->number];
-  end_row_ = chunk->pruned() ? events : std::min(events, first_row_ + piece_rows_);
+  end_row_ = chunk->pruned ? events : std::min(events, first_row_ + piece_rows_);
   passed_before_ = report_.passed;
   report_.events_in += end_row_ - first_row_;
   if (first_row_ > 0 || chunk->skipped) return;  // the chunk was counted with its first piece
   ++report_.chunks;
-  report_.chunks_pruned += chunk->pruned();
+  report_.chunks_pruned += chunk->pruned;
   for (int c : all_columns_)
     report_.bytes_total += rows_[static_cast<size_t>(c)].chunks[chunk->number].stored_bytes;
 }
@@ -339,7 +345,10 @@ bool Scan::Cut(Chunk* chunk) {
   }
   for (; term_ < program_.terms.size(); ++term_) {
     const bool left = whole_ ? end_row_ > first_row_ : !kept_.empty();
-    if (left && chunk->verdicts[term_] != Verdict::kAlways) {
+    if (left && chunk->verdicts[term_] == Verdict::kNever) {
+      whole_ = false;
+      kept_.clear();
+    } else if (left && chunk->verdicts[term_] != Verdict::kAlways) {
       if (!Ask(chunk, term_columns_[term_])) return false;
       ApplyTerm(chunk, term_);
     }
@@ -481,7 +490,10 @@ void Scan::LookAhead(const std::vector<int>& columns) {
   for (uint32_t number = chunk_ + 1; number < end && asked < limits_.lookahead_bytes; ++number) {
     Chunk& chunk = ChunkAt(number);
     Judge(&chunk);
-    if (chunk.pruned()) continue;
+    if (chunk.pruned) continue;
+    // With `count_steps` a chunk that a term before this one rules out is looked at up to that.
+    const auto here = chunk.verdicts.begin() + static_cast<std::ptrdiff_t>(term_);
+    if (std::find(chunk.verdicts.begin(), here, Verdict::kNever) != here) continue;
     for (int c : columns) {
       if (chunk.slots[static_cast<size_t>(c)].asked) continue;
       asked += rows_[static_cast<size_t>(c)].chunks[number].stored_bytes;

@@ -48,6 +48,9 @@ struct ScanLimits {
   int64_t bytes_slack = 0;        // that may be delivered beyond bytes_max to end a chunk
   int64_t first_piece_rows = kFirstPieceRows;
   const Selection* selection = nullptr;  // the only events to look at, counted from the object's first
+  // Whether the events that each condition leaves are counted in every chunk. Else none are of those that
+  // zone maps rule out: to count them, the columns of the conditions before the one that rules out are read.
+  bool count_steps = false;
 };
 
 // With a limit of time, a scan that does not come to a pause for so long ends with Error(kStore).
@@ -88,10 +91,10 @@ class Scan {
   struct Chunk {
     uint32_t number = 0;
     bool judged = false;
-    bool skipped = false;  // no event of it is selected
+    bool pruned = false;   // nothing of it is read: zone maps rule it out, or no event of it is selected
+    bool skipped = false;  // the latter
     std::vector<Verdict> verdicts;
     std::vector<Slot> slots;
-    bool pruned() const;
   };
 
   using Clock = std::chrono::steady_clock;
@@ -122,6 +125,7 @@ class Scan {
   void LookAhead(const std::vector<int>& columns);
   Chunk& ChunkAt(uint32_t number);
   void Judge(Chunk* chunk);
+  bool RulesOut(const std::vector<Verdict>& verdicts) const;
   void Decode(Chunk* chunk, int column);
   void CheckList(Chunk* chunk, int column);
   void DeliverRows(Chunk* chunk, const Rows& rows);

@@ -362,7 +362,10 @@ Buffer AnswerScan(Bytes data, const ReadRange& read) noexcept {
     result.histograms = DecodeHistograms(request.histograms, request.dtypes.size());
     ScanLimits limits = request.limits;
     const Selection selection = request.selects ? Selection(request.selection) : Selection();
-    if (request.selects) limits.selection = &selection;
+    if (request.selects) {
+      limits.selection = &selection;
+      limits.count_steps = true;
+    }
     Scan scan(program, request.place, limits, &result);
     Scan::Step step;
     while ((step = scan.Advance()) == Scan::Step::kNeed) ReadJoined(scan.needs(), scan.places(), read);

@@ -111,24 +111,24 @@ class PyScan {
 
   int64_t RunRanges(nb::callable read, uint64_t directory_start, uint64_t directory_bytes, Result& result,
                     int64_t first_event, int64_t cursor, int64_t events_max, int64_t bytes_max,
-                    uint64_t lookahead_bytes) const {
+                    uint64_t lookahead_bytes, bool count_steps) const {
     nb::gil_scoped_release release;
-    return Run({directory_start, directory_bytes, first_event},
-               {cursor, events_max, bytes_max, lookahead_bytes}, &result, [&](Scan* scan) {
-                 nb::gil_scoped_acquire acquire;
-                 std::vector<std::pair<uint64_t, uint64_t>> ranges;
-                 for (const ByteRange& range : scan->needs()) ranges.emplace_back(range.start, range.stop);
-                 nb::sequence parts = nb::cast<nb::sequence>(read(ranges));
-                 if (nb::len(parts) != ranges.size())
-                   Invalid("read() gave another number of buffers than asked");
-                 for (size_t i = 0; i < ranges.size(); ++i) {
-                   const ReadBuffer part(parts[i]);
-                   if (part.bytes().size() != scan->needs()[i].size()) {
-                     Corrupt("the object is shorter than its directory says");
-                   }
-                   std::memcpy(scan->Place(i), part.bytes().data(), part.bytes().size());
-                 }
-               });
+    ScanLimits limits{cursor, events_max, bytes_max, lookahead_bytes};
+    limits.count_steps = count_steps;
+    return Run({directory_start, directory_bytes, first_event}, limits, &result, [&](Scan* scan) {
+      nb::gil_scoped_acquire acquire;
+      std::vector<std::pair<uint64_t, uint64_t>> ranges;
+      for (const ByteRange& range : scan->needs()) ranges.emplace_back(range.start, range.stop);
+      nb::sequence parts = nb::cast<nb::sequence>(read(ranges));
+      if (nb::len(parts) != ranges.size()) Invalid("read() gave another number of buffers than asked");
+      for (size_t i = 0; i < ranges.size(); ++i) {
+        const ReadBuffer part(parts[i]);
+        if (part.bytes().size() != scan->needs()[i].size()) {
+          Corrupt("the object is shorter than its directory says");
+        }
+        std::memcpy(scan->Place(i), part.bytes().data(), part.bytes().size());
+      }
+    });
   }
 
  private:
@@ -325,6 +325,6 @@ NB_MODULE(_engine, m) {
            "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1)
       .def("run_ranges", &PyScan::RunRanges, "read"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
            "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1,
-           "lookahead_bytes"_a = 0);
+           "lookahead_bytes"_a = 0, "count_steps"_a = false);
   BindRecordBatch(m);
 }
