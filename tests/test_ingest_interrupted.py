@@ -24,11 +24,17 @@ from skyhook_casa.catalog import Catalog
 from skyhook_casa.ingest import ingest
 from skyhook_casa.stores import DirectoryStore
 
+left = int(sys.argv[5])
+
 def show(done, total):
+    global left
     print(done, flush=True)
+    left -= 1
+    if left == 0:
+        sys.stdin.read()  # until it is killed
 
 if __name__ == "__main__":
-    catalog, store, path, workers = sys.argv[1:]
+    catalog, store, path, workers = sys.argv[1:5]
     ingest(Catalog(catalog), DirectoryStore(store), "dy", path, workers=int(workers), progress=show,
            partition_bytes=65_536, chunk_events=250)
 """
@@ -55,12 +61,29 @@ def undisturbed(tmp_path: Path, path: Path) -> list[str]:
     return objects(catalog)
 
 
-def start(tmp_path: Path, path: Path, workers: int = 1) -> subprocess.Popen[str]:
+def start(tmp_path: Path, path: Path, workers: int = 1, lines: int = 0) -> subprocess.Popen[str]:
+    """Begin an ingest that tells its progress, and stands still after so many lines, if any."""
     script = tmp_path / "ingest_script.py"
     script.write_text(SCRIPT)
     catalog, store = tmp_path / "store" / "catalog.sqlite", tmp_path / "store"
-    arguments = [sys.executable, str(script), str(catalog), str(store), str(path), str(workers)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    arguments = [sys.executable, str(script), str(catalog), str(store), str(path), str(workers), str(lines)]
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+
+
+def start_and_kill(tmp_path: Path, path: Path, lines: int) -> None:
+    """Begin an ingest and kill it when it has told so many lines."""
+    process = start(tmp_path, path, lines=lines)
+    assert process.stdout is not None
+    for _ in range(lines):
+        assert process.stdout.readline()
+    process.kill()
+    process.communicate()
 
 
 @pytest.mark.slow
@@ -69,12 +92,7 @@ def test_a_killed_ingest_is_resumed_where_it_was(
     tmp_path: Path, path: Path, undisturbed: list[str], steps: int
 ) -> None:
     """What was made before the kill is made no second time, and the result is the same."""
-    process = start(tmp_path, path)
-    assert process.stdout is not None
-    for _ in range(steps + 1):
-        assert process.stdout.readline()
-    process.kill()
-    process.communicate()
+    start_and_kill(tmp_path, path, steps + 1)
     catalog = Catalog(tmp_path / "store" / "catalog.sqlite")
     with pytest.raises(NotFound):
         catalog.version("dy")
@@ -119,11 +137,10 @@ def test_an_ingest_killed_at_any_moment_leaves_the_old_version_or_the_new(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_workers_end_when_their_ingest_is_killed(tmp_path: Path, path: Path) -> None:
-    process = start(tmp_path, path, workers=2)
+    process = start(tmp_path, path, workers=2, lines=1)
     assert process.stdout is not None
     process.stdout.readline()
-    while not (workers := children(process.pid)):
-        time.sleep(0.01)
+    workers = wait_until(lambda: children(process.pid), "it has workers")
 
     process.kill()
     process.communicate()
@@ -151,12 +168,7 @@ def cmdline(pid: int) -> str:
 
 
 def test_an_object_that_is_gone_is_made_again(tmp_path: Path, path: Path, undisturbed: list[str]) -> None:
-    process = start(tmp_path, path)
-    assert process.stdout is not None
-    for _ in range(4):
-        process.stdout.readline()
-    process.kill()
-    process.communicate()
+    start_and_kill(tmp_path, path, 4)
     store = DirectoryStore(tmp_path / "store")
     assert store.delete(undisturbed[0])
 
@@ -167,12 +179,7 @@ def test_an_object_that_is_gone_is_made_again(tmp_path: Path, path: Path, undist
 
 def test_other_options_begin_another_job(tmp_path: Path, path: Path) -> None:
     """What a killed ingest made with other options does not fit and is not taken."""
-    process = start(tmp_path, path)
-    assert process.stdout is not None
-    for _ in range(3):
-        process.stdout.readline()
-    process.kill()
-    process.communicate()
+    start_and_kill(tmp_path, path, 3)
     catalog, store = Catalog(tmp_path / "store" / "catalog.sqlite"), DirectoryStore(tmp_path / "store")
 
     report = ingest(catalog, store, "dy", path, workers=1, codec="zstd")

@@ -344,7 +344,7 @@ def test_leaving_a_stream_cancels_the_query(service: FakeService, client: Client
     next(stream)
     stream.close()
     assert service.asked[0].ended.wait(60)
-    assert query_threads() == before
+    wait_until(lambda: query_threads() <= before, "its threads end")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -362,7 +362,7 @@ def test_an_interrupt_cancels_the_query(
     with pytest.raises(error):
         events(client)
     assert service.asked[0].ended.wait(60)
-    assert query_threads() == 0
+    wait_until(lambda: query_threads() == 0, "its threads end")
 
 
 def query_threads() -> int:

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from s3_fixture import make_moto_older
+from waiting import wait_until
 
 from skyhook_casa.errors import InvalidRequest, NotFound, StoreError
 from skyhook_casa.stores import (
@@ -431,6 +432,8 @@ class TestDirectory:
                 assert writer.stdout is not None
                 assert writer.stdout.readline() == b"ready\n"
                 time.sleep(0.02 + 0.037 * turn)
+                if turn == 4:
+                    wait_until(lambda: any(store.list()), "something is stored")
                 writer.send_signal(signal.SIGKILL)
         listing = list(store.list())
         assert listing
