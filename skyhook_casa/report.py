@@ -36,8 +36,8 @@ class Report(Tallied):
     events_out: int = 0
     """Events delivered."""
     cutflow: list[tuple[str, int]] = field(default_factory=list)
-    """Each condition in the order tried, and the events that met it and all before it. Events that zone maps ruled
-    out for one condition count for none before it either, unless columns of several objects were needed."""
+    """Each condition in the order tried, and the events that met it and all before it. Events that zone maps
+    ruled out for one count for none before it either, unless columns of several objects are needed."""
     objects_pruned: int = 0
     """Objects of which zone maps ruled out every chunk."""
     chunks: int = 0

@@ -524,6 +524,60 @@ def in_osds(ceph: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Client:
     return client
 
 
+@pytest.mark.slow
+def test_objects_of_radosgw_answer_through_their_pool(
+    ceph: Cluster, radosgw_store: str, tmp_path: Path
+) -> None:
+    """Also for a user of the cluster who may only run the class, whom S3 lets read."""
+    if not ceph.class_names():
+        pytest.skip("the object class is not built")
+    catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    site = Site(tmp_path)
+    client = filled(skyhook_casa.connect(radosgw_store, catalog=catalog, progress=False, threads=2), site)
+    marker = client.store._companion.oid("").removesuffix("_")  # type: ignore[attr-defined]
+    analyst = skyhook_casa.connect(
+        f"{radosgw_store}&user=client.analyst&marker={marker}", catalog=catalog, progress=False, threads=2
+    )
+    for columns, cut in [
+        (["MET_pt", "weight", "Muon_score"], CUT),
+        (
+            ["Muon_pt", "Muon_score", "track", "stored"],
+            f"good and weight > 0 and stored > 1 and {MIXED_TERM}",
+        ),
+        *((["MET_pt", "weight", "good"], " and ".join(terms)) for terms in RULED_OUT),
+    ]:
+        read = client.query("dy", columns, cut, execution="read")
+        for one in (client, analyst):
+            pushed = one.query("dy", columns, cut, execution="pushdown")
+            assert_equal_answers(pushed, read)
+            assert pushed.explain().place.startswith("inside s3://")
+            assert pushed.report.bytes_moved > 0
+    terms = RULED_OUT[-2]
+    flow = client.query("dy", cut=CUT, execution="pushdown").cutflow(terms)
+    assert flow.to_dict() == client.query("dy", cut=CUT, execution="read").cutflow(terms).to_dict()
+    few = client.query("dy", ["MET_pt", "weight"], "weight > 2.5 and MET_pt > 10")
+    assert few.count() > 0
+    assert few.report.partitions_pushed == 2, "auto pushes down, too"
+    pushed = client.query("dy", ["MET_pt", "weight"], CUT, execution="pushdown")
+    read = client.query("dy", ["MET_pt", "weight"], CUT, execution="read")
+    bins = [one.hist("Muon_score", bins=9, range=(0, 1)).view(flow=True) for one in (pushed, read)]
+    assert bins[0].sum() > 0
+    assert np.array_equal(*bins)
+
+
+@pytest.mark.slow
+def test_osds_count_each_step_as_awkward_does(in_osds: Client, tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    for terms in RULED_OUT:
+        for execution in ("pushdown", "read"):
+            query = in_osds.query(
+                "dy", ["MET_pt", "weight", "good"], " and ".join(terms), execution=execution
+            )
+            query.to_awkward()
+            assert query.report.cutflow == steps(site, [term for term, _ in query.report.cutflow])
+            assert query.report.partitions_pushed == (2 if execution == "pushdown" else 0)
+
+
 def write_rntuple(path: Path, columns: Columns) -> None:
     with uproot.recreate(path) as file:
         file.mkrntuple("Events", {name: ak.Array(values) for name, values in columns.items()})
