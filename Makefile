@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test test-fast test-dask-awkward protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served notebooks bench clean
+.PHONY: help venv build test test-fast soak test-dask-awkward protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served notebooks bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -52,6 +52,11 @@ test-dask-awkward: venv build  ## the tests of lazy arrays, beside the Dask that
 	@PYTHONWARNINGS=ignore $(DASK_AWKWARD)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  "$$(echo build/wheel/*.whl)[dask-awkward,server]" hypothesis pytest pytest-timeout
 	@$(DASK_AWKWARD)/bin/pytest -q tests/test_dask_awkward.py
+
+SOAK_SECONDS ?= 120
+soak: build  ## 64 clients of a service whose workers are killed, for SOAK_SECONDS=120, each answer checked
+	@SKYHOOK_LOAD_S=$(SOAK_SECONDS) $(BIN)/python -m pytest -q -s -p no:xdist -o timeout=$$(($(SOAK_SECONDS) + 600)) \
+	  tests/test_service_faults.py -k test_64_clients
 
 protocol: venv  ## make the Python modules of skyhook_casa/protocol/delivery.proto again
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
