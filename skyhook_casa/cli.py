@@ -11,7 +11,7 @@ import typer
 from . import __version__, connect
 from .ceph_cluster.cli import app as ceph_app
 from .column_cli import add_to as add_column_commands
-from .errors import InvalidRequest, SkyhookError
+from .errors import InvalidRequest, SkyhookError, StoreError
 from .query_cli import Dataset, Version, names_of
 from .query_cli import add_to as add_query_commands
 from .report import counted, human_bytes
@@ -118,9 +118,10 @@ def ingest(
 @app.command()
 def datasets(context: typer.Context) -> None:
     """List the datasets of the store."""
-    found = _client(context).datasets()
+    client = _client(context)
+    found = client.datasets()
     if not found:
-        typer.echo("no datasets yet", err=True)
+        typer.echo(f"no datasets yet in {client.url}", err=True)
     width = max((len(dataset.name) for dataset in found), default=0)
     for one in found:
         size = human_bytes(one.size)
@@ -171,7 +172,10 @@ def tally(
             raise InvalidRequest(
                 f"no {golden} is written: the luminosity sections of {dataset!r} are not known"
             )
-        golden.write_text(found.sections.to_json() + "\n")
+        try:
+            golden.write_text(found.sections.to_json() + "\n")
+        except OSError as error:
+            raise StoreError(f"cannot write {golden}: {error.strerror}") from error
 
 
 @app.command()

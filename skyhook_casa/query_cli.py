@@ -43,6 +43,10 @@ FillIn = Annotated[
     list[str] | None,
     typer.Option("--fill", help="Value of a column in files without it, such as 'HLT_x = 0'; repeatable."),
 ]
+Lumimask = Annotated[
+    Path | None,
+    typer.Option("--lumimask", help="Golden JSON file: the luminosity sections whose events are kept."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Most events to deliver.")]
 
 
@@ -59,6 +63,7 @@ class Asked:
     objects: Objects = None
     fill: FillIn = None
     limit: Limit = None
+    lumimask: Lumimask = None
 
     def query(self) -> Query:
         """Return the query.
@@ -77,6 +82,7 @@ class Asked:
             objects=pairs(self.objects, ":", "--objects"),
             fill={name: number(text) for name, text in pairs(self.fill, "=", "--fill").items()},
             limit=self.limit,
+            lumimask=self.lumimask,
         )
 
 
@@ -141,6 +147,8 @@ def query(
     ] = True,
 ) -> None:
     """Write the columns of the events that pass a cut, or show the first of them."""
+    if output is None and (form is not None or part_events is not None):
+        raise InvalidRequest("--format and --part-events are of a file; name it with --output")
     if output is None and asked.limit is None:
         asked = dataclasses.replace(asked, limit=ROWS_SHOWN)
     found = asked.query()
@@ -175,10 +183,11 @@ def count(
     version: Version = None,
     define: Define = None,
     fill: FillIn = None,
+    lumimask: Lumimask = None,
 ) -> None:
     """Print how many events pass a cut."""
     names = None if define is None else ",".join(pairs(define, "=", "--define"))
-    asked = Asked(context, dataset, names, cut, version=version, define=define, fill=fill)
+    asked = Asked(context, dataset, names, cut, version=version, define=define, fill=fill, lumimask=lumimask)
     typer.echo(asked.query().count())
 
 

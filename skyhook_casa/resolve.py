@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -168,6 +169,8 @@ def _matching_defined(asked: str, defined: list[str]) -> list[str]:
 
 def _unknown(names: DatasetNames, asked: str, defined: list[str]) -> str:
     where = f"dataset {names.version.dataset!r}"
+    if not re.fullmatch(r"[\w.*?\[\]!-]*", asked):
+        return f"{where} has no column {asked!r}; to compute it say define={{'x': {asked!r}}} and ask for 'x'"
     if _GLOB.search(asked):
         return f"no column of {where} matches {asked!r}"
     if names.matching(f"{asked}_*"):
@@ -185,9 +188,10 @@ def check_defined(names: DatasetNames, name: str) -> None:
     InvalidRequest
         If it is one of these.
     """
-    if not name.isidentifier():
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise InvalidRequest(
-            f"define names a column {name!r}; letters, digits and _ are needed, no digit first"
+            f"define names a column {name!r}; letters, digits and _ are needed, no digit first, and no word "
+            "of Python's own such as class"
         )
     if names.column(name) is not None or names.list_info(name) is not None:
         raise InvalidRequest(

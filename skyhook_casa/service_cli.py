@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 EVENTS_UNKNOWN: Final = "?"
 
-jobs_app = typer.Typer(help="Ingest jobs of a service.", invoke_without_command=True)
+jobs_app = typer.Typer(
+    help="List the ingests and saves of a service or a store; cancel and retry one.",
+    invoke_without_command=True,
+)
 
 JobId = Annotated[str, typer.Argument(help="The job, as `jobs` shows it.", show_default=False)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 import skyhook_casa
 from skyhook_casa.cli import app
-from skyhook_casa.errors import SkyhookError
+from skyhook_casa.errors import InvalidRequest, SkyhookError, StoreError
 from skyhook_client import Client
 
 
@@ -113,7 +114,25 @@ def test_datasets_are_listed(store: str, command: str) -> None:
 
 def test_an_empty_store_has_no_datasets(tmp_path: Path) -> None:
     result = run(tmp_path / "none", "datasets")
-    assert (result.stdout, result.stderr) == ("", "no datasets yet\n")
+    assert result.stdout == ""
+    assert result.stderr == f"no datasets yet in {(tmp_path / 'none').as_uri()}\n"
+
+
+def test_lumimask_of_a_file_keeps_its_sections(store: str, tmp_path: Path) -> None:
+    mask = tmp_path / "golden.json"
+    mask.write_text('{"4000000": [[1, 2]]}')
+    assert run(store, "count", "dy", "--lumimask", mask).stdout == "0\n"
+
+
+def test_options_of_a_file_need_one(store: str) -> None:
+    with pytest.raises(InvalidRequest, match="name it with --output"):
+        run(store, "query", "dy", "-c", "MET_pt", "--part-events", "10")
+
+
+def test_golden_json_that_cannot_be_written_is_an_error_of_ours(store: str, tmp_path: Path) -> None:
+    path = tmp_path / "none" / "golden.json"
+    with pytest.raises(StoreError, match=re.escape(f"cannot write {path}: No such file")):
+        run(store, "tally", "dy", "--golden", path)
 
 
 def test_dropping_asks_first(tmp_path: Path) -> None:

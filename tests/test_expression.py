@@ -320,6 +320,8 @@ def test_a_record_cannot_be_delivered_but_may_be_defined() -> None:
     [
         ("Muon_pp > 2", "there is no column or collection 'Muon_pp'; did you mean 'Muon_pt'", "Muon_pp"),
         ("Muon.pp[0] > 2", "did you mean 'Muon_pt'", "Muon.pp"),
+        ("nMuon = 2", "= is no comparison; write ==", "="),
+        ("MET_pt > 20 GeV", "numbers have no units", "GeV"),
         ("nope + MET_pt > 2", "there is no column or collection 'nope'", "nope"),
         ("sqr(MET_pt) > 2", "there is no function 'sqr'; did you mean 'sqrt'", "sqr"),
         ("sum > 2", "sum is a function, write sum(…)", "sum"),
@@ -351,7 +353,7 @@ def test_a_record_cannot_be_delivered_but_may_be_defined() -> None:
         ("MET_pt > 2 &&", "the expression ends too early", ""),
         ("(nMuon > 2", "'(' was never closed", "("),
         ("nMuon > 2)", "unmatched ')'", ")"),
-        ("nMuon => 2", "invalid syntax", "="),
+        ("nMuon => 2", "there is no =>; write >=", "="),
         ("a && && b", "invalid syntax", "&&"),
         ("nMuon > 'x'", 'unexpected "\'"', "'"),
         ("nMuon > 1; run", "unexpected ';'", ";"),

@@ -580,6 +580,16 @@ def test_a_store_in_memory_is_filled_in_this_process(tmp_path: Path) -> None:
     assert_equal(home.read(), by_uproot(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "found"), [(b"", "it is empty"), (b"[1, 2]", r"it begins with b'\[1, '")]
+)
+def test_a_file_that_is_no_root_file_is_called_so(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "a.root"
+    path.write_bytes(content)
+    with pytest.raises(IngestError, match=f"a.root is no ROOT file: {found}"):
+        Home(tmp_path).ingest(path)
+
+
 @pytest.mark.slow
 def test_script_without_a_main_guard_ingests_several_files_and_runs_once(tmp_path: Path) -> None:
     """Worker processes do not import it: without that each would run it again."""

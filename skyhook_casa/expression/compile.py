@@ -60,7 +60,8 @@ class Compiler:
         self._source = source
         self._collection = collection
         self._definitions: dict[str, Operand] = {}
-        self._define(defined or {})
+        self._defined = defined or {}
+        self._define(self._defined)
 
     def compile(self, node: ast.expr | None = None) -> Operand:
         """Return what the expression, or one part of it, means."""
@@ -86,6 +87,8 @@ class Compiler:
 
     def near(self, name: str) -> str:
         """Return near matches of an unknown name, as the end of a message."""
+        if name in self._defined:
+            return "; a definition can use those before it only"
         return did_you_mean(name, [*self._names.known(), *self._definitions])
 
     def _define(self, defined: Mapping[str, str]) -> None:

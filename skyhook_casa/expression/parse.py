@@ -210,7 +210,7 @@ def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr
         start = min(max((error.offset or 1) - 1, 0) + shift, len(rewritten))
         stop = min(max((error.end_offset or 0) - 1 + shift, start + 1), len(rewritten))
         early = not error.offset or not rewritten[start:].strip()
-        message = "the expression ends too early" if early else f"syntax error: {_plain(error.msg)}"
+        message = "the expression ends too early" if early else _advice(rewritten, start, _plain(error.msg))
         place = len(text.rstrip()) if early else origin[start]
         raise ExpressionError(message, text, place, 0 if early else origin[stop - 1] + 1) from None
     except (MemoryError, RecursionError):
@@ -227,6 +227,17 @@ def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr
 def _plain(message: str) -> str:
     """Return Python's message without advice that is wrong here."""
     return message.split(". Perhaps")[0].split(". Maybe")[0]
+
+
+def _advice(text: str, start: int, said: str) -> str:
+    """Return what is wrong at a place, of common mistakes with what would be right."""
+    if text[start : start + 2] in ("=>", "=<"):
+        return f"there is no {text[start : start + 2]}; write {text[start + 1]}="
+    if text[start : start + 1] == "=":
+        return "= is no comparison; write =="
+    if re.match(r"[\d.]\s+[A-Za-z]", text[max(0, start - 2) :]) and said == "invalid syntax":
+        return "numbers have no units; they are in the unit of the column (GeV and cm in NanoAOD)"
+    return f"syntax error: {said}"
 
 
 def _check_tree(source: Source) -> None:

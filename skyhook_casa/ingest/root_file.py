@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +40,7 @@ class RootFile:
     def __init__(self, path: str) -> None:
         self.path = path
         with reading(path):
+            _check_beginning(path)
             self._directory: Any = uproot.open({path: None})
             self.uuid = str(self._directory.file.uuid)
             expected = int(self._directory.file.fEND)
@@ -198,6 +200,17 @@ def _numbers(column: Column, values: Array | Jagged) -> Array:
 def _reasons(skipped: Sequence[SkippedBranch]) -> str:
     shown = "; ".join(f"{one.name}: {one.reason}" for one in skipped[:5])
     return f" ({shown})" if shown else ""
+
+
+def _check_beginning(path: str) -> None:
+    """Refuse a local file that is no ROOT file: what uproot says of a short one tells nobody so."""
+    if not Path(path).is_file():
+        return
+    with open(path, "rb") as file:
+        first = file.read(4)
+    if first != b"root":
+        found = f"it begins with {first!r}" if first else "it is empty"
+        raise IngestError(f"{path} is no ROOT file: {found}", COPY_AGAIN)
 
 
 @contextmanager

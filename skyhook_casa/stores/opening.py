@@ -44,5 +44,6 @@ def open_store(address: str | os.PathLike[str]) -> ObjectStore:
         return S3Store(address)
     raise InvalidRequest(
         f"no store is known for {address!r}: "
-        "give a directory, file:///path, memory://, rados://POOL?conf=PATH or s3://BUCKET/PREFIX"
+        "give a directory, file:///path, memory://, rados://POOL?conf=PATH or s3://BUCKET/PREFIX; "
+        "or grpc://host:port, of a service"
     )
