@@ -18,6 +18,7 @@ import skyhook_casa
 from skyhook_casa.cli import app
 from skyhook_casa.errors import InvalidRequest, ProtocolError
 from skyhook_casa.query import Query as QueryValue
+from skyhook_casa.schema import DTYPES
 from skyhook_client import Client
 from skyhook_client.backend import FileTree
 from skyhook_client.query import Query
@@ -209,6 +210,7 @@ def test_data_without_runs_is_written_without(tmp_path: Path) -> None:
     assert trees_of(tmp_path / "skim.root") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("source", KINDS)
 def test_a_skim_that_is_ingested_or_saved_keeps_the_trees(
@@ -227,6 +229,37 @@ def test_a_skim_that_is_ingested_or_saved_keeps_the_trees(
             one["nLHEPdfSumw"] = 3
     assert found == {name: [dict(sorted(one.items())) for one in tree] for name, tree in expected.items()}
     assert client.dataset(f"kept {source} {kind}").sum_of_weights() == client.dataset("mc").sum_of_weights()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_branches_of_every_type_come_back(kind: str, tmp_path: Path) -> None:
+    """One of each type that is held, and lists of it."""
+    branches: dict[str, Any] = {}
+    for dtype in DTYPES:
+        values = np.array([1, 0, 1, 0]).astype(dtype)
+        branches |= {f"one_{dtype}": values, f"some_{dtype}": ak.unflatten(ak.Array(values), [2, 0, 1, 1])}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file["Events"] = {"x": np.arange(5)}
+        types = {k: ak.type(v).content if isinstance(v, ak.Array) else v.dtype for k, v in branches.items()}
+        file.mktree("Runs", types).extend(branches)
+    client = skyhook_casa.connect("memory://", progress=False)
+    client.ingest("all", tmp_path / "a.root")
+    client.query("all").to_root(tmp_path / "b.root", kind)
+    with uproot.open(tmp_path / "b.root") as file, uproot.open(tmp_path / "a.root") as source:
+        found, expected = file["Runs"].arrays(), source["Runs"].arrays()
+    for name in expected.fields:
+        assert found[name].tolist() == expected[name].tolist()
+        assert found[name].type == expected[name].type
+
+
+def test_a_tree_of_which_nothing_could_be_held_is_left_out(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file["Events"] = {"x": np.arange(5)}
+        file["Runs"] = {"fixed": np.zeros((2, 3))}
+    client = skyhook_casa.connect("memory://", progress=False)
+    client.ingest("mc", tmp_path / "a.root")
+    client.query("mc").to_root(tmp_path / "b.root")
+    assert trees_of(tmp_path / "b.root") == {}
 
 
 # -- what cannot be one tree ------------------------------------------------------------------------

@@ -47,7 +47,8 @@ class CarriedTrees:
         if question.value.limit is not None:
             return cls({})
         found = {name: _asked(question, name) for name in TREES}
-        return cls({name: files for name, files in found.items() if files})
+        # Of a tree whose branches could all not be held nothing is left.
+        return cls({name: files for name, files in found.items() if files and files[0][1].column_names})
 
     def take(self, event: int | None = None) -> dict[str, pa.Table]:
         """Return of each tree the entries of the files that begin up to an event, or of all that are left."""
