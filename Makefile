@@ -49,7 +49,7 @@ test-dask-awkward: venv build  ## the tests of lazy arrays, beside the Dask that
 	@rm -rf build/wheel build/lib.* build/bdist.*
 	@$(BIN)/python -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@$(PYTHON) -m venv --clear $(DASK_AWKWARD)
-	@PYTHONWARNINGS=ignore $(DASK_AWKWARD)/bin/python -m pip install --quiet --disable-pip-version-check \
+	@PYTHONWARNINGS=ignore $(DASK_AWKWARD)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  "$$(echo build/wheel/*.whl)[dask-awkward,server]" hypothesis pytest pytest-timeout
 	@$(DASK_AWKWARD)/bin/pytest -q tests/test_dask_awkward.py
 
