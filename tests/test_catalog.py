@@ -435,6 +435,8 @@ class TestDropping:
     def test_dropping_what_is_not_there_is_an_error(self, committed: Committed) -> None:
         with pytest.raises(NotFound):
             committed.catalog.drop_version("dy", 2)
+        with pytest.raises(NotFound, match=r"no dataset 'dyy'; did you mean 'dy'"):
+            committed.catalog.drop_dataset("dyy")
         with pytest.raises(NotFound, match="no dataset 'none'"):
             committed.catalog.drop_dataset("none")
 

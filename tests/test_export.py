@@ -179,8 +179,14 @@ def test_an_unknown_ending_is_refused(client: Client, name: str, tmp_path: Path)
         client.query("dy", "MET_pt").to_file(tmp_path / name)
 
 
+def test_batches_of_no_bytes_are_refused(client: Client) -> None:
+    assert len(list(client.query("dy", "MET_pt", limit=3).batches(batch_bytes=1))) == 3
+    with pytest.raises(InvalidRequest, match="batches of 0 bytes are asked"):
+        next(client.query("dy", "MET_pt").batches(batch_bytes=0))
+
+
 def test_a_folder_that_is_not_there_is_named(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"cannot write .*nowhere"):
+    with pytest.raises(StoreError, match=r"cannot write .*: there is no folder .*nowhere$"):
         client.query("dy", "MET_pt").to_file(tmp_path / "nowhere" / "skim.parquet")
 
 

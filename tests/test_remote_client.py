@@ -27,6 +27,7 @@ from fake_service import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow.flight import FlightServerBase
 from waiting import wait_until
 
 import skyhook_casa
@@ -147,6 +148,15 @@ def test_nobody_at_an_address_is_a_lost_service() -> None:
     with (
         Client(RemoteBackend(parse_service("grpc://127.0.0.1:1"), NOT_LONG)) as client,
         pytest.raises(ServiceLost, match=r"grpc://127\.0\.0\.1:1 cannot be reached"),
+    ):
+        client.datasets()
+
+
+def test_the_port_of_arrow_flight_is_no_service() -> None:
+    with (
+        FlightServerBase("grpc://127.0.0.1:0") as flight,
+        Client(RemoteBackend(parse_service(f"grpc://127.0.0.1:{flight.port}"), NOT_LONG)) as client,
+        pytest.raises(ProtocolError, match=r"is no delivery service.* its Flight port is another"),
     ):
         client.datasets()
 

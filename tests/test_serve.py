@@ -171,6 +171,14 @@ def test_a_taken_port_is_one_message_and_exit_code_1(embedded_client: Client) ->
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_host_of_another_machine_is_one_message_and_exit_code_1(embedded_client: Client) -> None:
+    done = run("--store", embedded_client.url, "serve", "--listen", "192.0.2.1:0")  # of no machine: RFC 5737
+    assert done.returncode == 1
+    assert "cannot listen on" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_wrong_setting_is_one_message_and_exit_code_1(embedded_client: Client) -> None:
     done = run("--store", embedded_client.url, "serve", "--listen", "everywhere")
     assert done.returncode == 1

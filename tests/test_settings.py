@@ -84,6 +84,7 @@ def test_sizes_have_units(text: str, size: int) -> None:
         ({"workers": 0}, "workers is 0 (--workers): input should be greater than or equal to 1"),
         ({"delivery": "pigeon"}, "'direct' or 'relay'"),
         ({"cache_bytes": "5 parsecs"}, "could not interpret byte unit: parsecs"),
+        ({"split_bytes": "some"}, "split_bytes is 'some' (--split-bytes): bytes are needed, such as 16MiB"),
         ({"window_bytes": "1MiB"}, "must not be less than split_bytes, 16777216"),
         ({"held_bytes_max": "1MiB"}, "must not be less than window_bytes, 67108864"),
         ({"request_bytes_max": 16 * MIB + 1}, "request_bytes_max is 16777217"),

@@ -15,7 +15,6 @@ from .backend import Backend, Bins, FileTree, Question, Run, SaveCallback
 from .jobs import IngestJob, JobControl
 
 if TYPE_CHECKING:
-
     from skyhook_casa.batch import Batch
     from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, Definition, FileInfo, Job
     from skyhook_casa.column_sets.report import AddedColumns

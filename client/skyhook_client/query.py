@@ -187,7 +187,16 @@ class Query(Keeping):
 
         With `rows` they tell the number of each event in the dataset. Events come in dataset order,
         or if not `ordered` in whatever order is fastest.
+
+        Raises
+        ------
+        InvalidRequest
+            If `batch_bytes` is not above 0.
+        SkyhookError
+            If any part fails.
         """
+        if batch_bytes < 1:
+            raise InvalidRequest(f"batches of {batch_bytes} bytes are asked; at least 1 is needed")
         with self._run(self.question, rows) as run:
             yield from run.stream(batch_bytes, ordered)
 

@@ -31,10 +31,18 @@ class SplitServer(fl.FlightServerBase):  # type: ignore[misc]
         Where the splits are.
     location : str
         Where to listen: ``grpc://127.0.0.1:0`` takes any free port.
+
+    Raises
+    ------
+    StoreError
+        If the port is taken, or the host is not one of this machine.
     """
 
     def __init__(self, shelf: Shelf, location: str) -> None:
-        super().__init__(location)
+        try:
+            super().__init__(location)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"Arrow Flight cannot listen on {location}: {error}") from error
         self._shelf = shelf
 
     def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:

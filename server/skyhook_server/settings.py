@@ -255,6 +255,8 @@ def _told(error: Mapping[str, Any], origins: Mapping[str, str]) -> str:
         return f"{name} in {origins[name]} is no setting{did_you_mean(name, Settings.model_fields)}"
     context = error.get("ctx") or {}
     why = str(context["error"]) if "error" in context else error["msg"]
+    if error["type"] == "byte_size":
+        why = "bytes are needed, such as 16MiB"
     value = error["input"]
     shown = int(value) if isinstance(value, int) and not isinstance(value, bool) else value
     return f"{name} is {shown!r} ({origins.get(name, 'the default')}): {why[:1].lower()}{why[1:]}"

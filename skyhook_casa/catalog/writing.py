@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
-from ..errors import AlreadyExists, InvalidRequest, NotFound
+from ..errors import AlreadyExists, InvalidRequest, NotFound, did_you_mean
 from ..schema import Schema
 from ..tally import EncodedTally
 from . import statements as s
@@ -153,7 +153,8 @@ class Writing(Reading):
         with self._database.write() as connection:
             found = connection.execute(select(t.datasets.c.id).where(t.datasets.c.name == dataset)).scalar()
             if found is None:
-                raise NotFound(f"no dataset {dataset!r}")
+                known = connection.execute(select(t.datasets.c.name)).scalars().all()
+                raise NotFound(f"no dataset {dataset!r}{did_you_mean(dataset, known)}")
             ids = connection.execute(
                 select(t.versions.c.id).where(t.versions.c.dataset_id == found)
             ).scalars()

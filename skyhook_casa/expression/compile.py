@@ -42,7 +42,7 @@ class Compiler:
     source : Source
         The expression.
     defined : Mapping[str, str], optional
-        Definitions; each sees those before it. They hide columns of the same name.
+        Definitions; each sees those before it, and a stored column of its own name.
     collection : str, optional
         The collection whose fields may be named without its name.
     """

@@ -214,7 +214,10 @@ def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr
         place = len(text.rstrip()) if early else origin[start]
         raise ExpressionError(message, text, place, 0 if early else origin[stop - 1] + 1) from None
     except (MemoryError, RecursionError):
-        raise ExpressionError(f"the expression is nested more than {DEPTH_MAX} deep") from None
+        raise ExpressionError(
+            f"the expression is nested more than {DEPTH_MAX} deep, or has more than {PARTS_MAX} names, "
+            "numbers and operators"
+        ) from None
     except ValueError as error:
         raise ExpressionError(f"syntax error: {error}") from None
     for node in ast.walk(tree):

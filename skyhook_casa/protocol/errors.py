@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from ..errors import (
     ExpressionError,
+    ProtocolError,
     ServiceBusy,
     ServiceLost,
     SkyhookError,
@@ -97,6 +98,11 @@ def from_rpc_error(error: grpc.RpcError, where: str) -> SkyhookError:
     gone = code is grpc.StatusCode.UNKNOWN and "Stream removed" in (call.details() or "")
     if gone or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return ServiceLost(f"the service at {where} cannot be reached: {call.details()}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return ProtocolError(
+            f"what answers at {where} is no delivery service, or an older one; "
+            "use the address that `skyhook-casa serve` printed: its Flight port is another"
+        )
     return SkyhookError(f"the service at {where} failed: {code.name.lower()}: {call.details()}")
 
 

@@ -46,5 +46,7 @@ def by_ending(path: Path) -> type[Writer]:
     for kind in FORMATS.values():
         kinds.setdefault(kind.ending, kind)
     if path.suffix.lower() not in kinds:
-        raise InvalidRequest(f"{path.name!r} does not end in {', '.join(kinds)}")
+        raise InvalidRequest(
+            f"{path.name!r} does not end in {', '.join(kinds)}; name one of them, or a format"
+        )
     return kinds[path.suffix.lower()]

@@ -81,6 +81,8 @@ def _taken(path: Path) -> AlreadyExists:
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
     """Say of the errors of the operating system that `path` could not be written."""
+    if not path.parent.is_dir():
+        raise StoreError(f"cannot write {path}: there is no folder {path.parent}")
     try:
         yield
     except OSError as error:
