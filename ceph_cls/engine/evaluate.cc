@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <tuple>
 
 #include "kernels.h"
 
@@ -36,39 +37,16 @@ Evaluator::Evaluator(const Program& program)
       values_(program.nodes.size()),
       lists_(program.nodes.size()),
       twins_(program.nodes.size(), -1),
+      leaders_(program.nodes.size(), -1),
+      sources_(program.nodes.size(), -1),
+      places_(program.nodes.size()),
+      listed_(program.nodes.size(), false),
       in_order_(program.nodes.size(), false),
       made_(program.nodes.size(), false) {
-  for (size_t i = 0; i < program.nodes.size(); ++i) masses_.push_back(FindMass(static_cast<int>(i)));
+  FindSets();
   FindTwins();
-}
-
-// What is squared, if `number` is the square of the sum of something over combinations; else -1.
-int32_t Evaluator::SquareOfSum(int32_t number, int32_t* axis) const {
-  const Node& square = NodeAt(number);
-  if (square.op != Op::kMul || square.a != square.b) return -1;
-  const Node& sum = NodeAt(square.a);
-  if (sum.op != Op::kComponentSum || sum.dtype != DType::kFloat64 || sum.optional) return -1;
-  if (NodeAt(sum.b).imm > 3 || (*axis >= 0 && *axis != sum.b)) return -1;
-  *axis = sum.b;
-  return sum.a;
-}
-
-// signed_sqrt(e * e - ((px * px + py * py) + pz * pz)), each a component_sum over the same combinations.
-Evaluator::Mass Evaluator::FindMass(int number) const {
-  const auto operand = [&](int32_t node, Op op) { return node >= 0 && NodeAt(node).op == op ? node : -1; };
-  const Node& root = NodeAt(number);
-  if (root.op != Op::kSignedSqrt || root.dtype != DType::kFloat64) return {};
-  const int32_t difference = operand(root.a, Op::kSub);
-  const int32_t p2 = difference < 0 ? -1 : operand(NodeAt(difference).b, Op::kAdd);
-  const int32_t pt2 = p2 < 0 ? -1 : operand(NodeAt(p2).a, Op::kAdd);
-  if (pt2 < 0) return {};
-  Mass mass;
-  const int32_t squares[] = {NodeAt(pt2).a, NodeAt(pt2).b, NodeAt(p2).b, NodeAt(difference).a};
-  for (int i = 0; i < 4; ++i) {
-    mass.parts[i] = SquareOfSum(squares[i], &mass.axis);
-    if (mass.parts[i] < 0) return {};
-  }
-  return mass;
+  FindLeaders();
+  FindSources();
 }
 
 void Evaluator::FindTwins() {
@@ -87,6 +65,56 @@ void Evaluator::FindTwins() {
   }
 }
 
+void Evaluator::FindLeaders() {
+  std::map<std::tuple<Op, int32_t, int32_t>, int32_t> first;  // by the lists and the index
+  for (size_t i = 0; i < program_.nodes.size(); ++i) {
+    const Node& node = program_.nodes[i];
+    if (node.op != Op::kIndex && node.op != Op::kPick) continue;
+    const int32_t axis = node.op == Op::kPick ? node.a : NodeAt(node.a).axis;
+    leaders_[i] = first.try_emplace({node.op, axis, node.b}, static_cast<int32_t>(i)).first->second;
+  }
+}
+
+// One element of what is taken from a list is an element of that list: the others need not be moved.
+void Evaluator::FindSources() {
+  for (size_t i = 0; i < program_.nodes.size(); ++i) {
+    if (program_.nodes[i].op != Op::kIndex) continue;
+    int32_t source = program_.nodes[i].a;
+    for (Op op = NodeAt(source).op; op == Op::kTake || op == Op::kComponent; op = NodeAt(source).op) {
+      if (NodeAt(NodeAt(source).a).axis < 0) break;
+      source = NodeAt(source).a;
+    }
+    sources_[i] = source;
+  }
+}
+
+// Marks the nodes that one node is computed from.
+void Evaluator::WantOperands(int number, std::vector<bool>* wanted) const {
+  const auto want = [&](int32_t node) {
+    if (node >= 0) (*wanted)[static_cast<size_t>(node)] = true;
+  };
+  const Node& node = NodeAt(number);
+  const size_t i = static_cast<size_t>(number);
+  if (!IsAxis(node.op)) want(node.axis);
+  const int32_t nearest = nearest_[i].mass;
+  if (const Mass& mass = masses_[nearest >= 0 ? static_cast<size_t>(nearest) : i]; mass.axis >= 0) {
+    want(mass.axis);
+    want(mass.filter);
+    for (const int32_t part : mass.parts) want(part);
+    return;
+  }
+  if (node.op == Op::kIndex) {
+    want(NodeAt(node.a).axis);
+    for (int32_t x = node.a; x != sources_[i]; x = NodeAt(x).a) want(NodeAt(x).b);
+    want(sources_[i]);
+    want(node.b);
+    return;
+  }
+  if (node.op != Op::kLoad && node.op != Op::kList) want(node.a);
+  want(node.b);
+  want(node.c);
+}
+
 std::vector<int> Evaluator::Order(const std::vector<int32_t>& roots) const {
   std::vector<bool> wanted(program_.nodes.size(), false);
   for (int32_t root : roots) wanted[static_cast<size_t>(root)] = true;
@@ -94,18 +122,7 @@ std::vector<int> Evaluator::Order(const std::vector<int32_t>& roots) const {
   for (int i = static_cast<int>(program_.nodes.size()) - 1; i >= 0; --i) {
     if (!wanted[static_cast<size_t>(i)]) continue;
     order.push_back(i);
-    const Node& node = NodeAt(i);
-    const Mass& mass = masses_[static_cast<size_t>(i)];
-    if (mass.axis >= 0) {
-      wanted[static_cast<size_t>(mass.axis)] = true;
-      for (const int32_t part : mass.parts) wanted[static_cast<size_t>(part)] = true;
-      continue;
-    }
-    const bool source = node.op == Op::kLoad || node.op == Op::kList;
-    for (int32_t operand : {source ? -1 : node.a, node.b, node.c}) {
-      if (operand >= 0) wanted[static_cast<size_t>(operand)] = true;
-    }
-    if (!IsAxis(node.op) && node.axis >= 0) wanted[static_cast<size_t>(node.axis)] = true;
+    WantOperands(i, &wanted);
   }
   std::reverse(order.begin(), order.end());
   // Axes that need no values come first: a block that is too large is then noticed at once.
@@ -131,11 +148,28 @@ bool Evaluator::Run(const std::vector<int>& order, const std::vector<ColumnValue
   std::fill(in_order_.begin(), in_order_.end(), false);
   std::fill(made_.begin(), made_.end(), false);
   for (int number : order) in_order_[static_cast<size_t>(number)] = true;
+  FindListed(order);
   for (int number : order) {
     CheckTime();
     if (!RunNode(number)) return false;
   }
   return true;
+}
+
+// Finds the axes that values lie on, or other axes; also takes back the places of the last Run.
+void Evaluator::FindListed(const std::vector<int>& order) {
+  std::fill(listed_.begin(), listed_.end(), false);
+  for (int number : order) {
+    const Node& node = NodeAt(number);
+    if (const int32_t leader = leaders_[static_cast<size_t>(number)]; leader >= 0)
+      places_[static_cast<size_t>(leader)].made = false;
+    if (!IsAxis(node.op)) {
+      if (node.axis >= 0) listed_[static_cast<size_t>(node.axis)] = true;
+    } else if (node.op != Op::kList && node.op != Op::kEmpty) {
+      listed_[static_cast<size_t>(node.a)] = true;
+      if (node.op == Op::kCross) listed_[static_cast<size_t>(node.b)] = true;
+    }
+  }
 }
 
 void Evaluator::CheckTime() const {
@@ -175,7 +209,7 @@ bool Evaluator::RunNode(int number) {
   } else if (IsBinary(node.op)) {
     RunBinary(node, &value);
   } else if (IsReduce(node.op)) {
-    RunReduce(node, &value);
+    RunReduce(number, node, &value);
   } else {
     RunOther(number, node, &value);
   }
@@ -183,13 +217,6 @@ bool Evaluator::RunNode(int number) {
 }
 
 // ------------------------------------------------------------------------------------------ axes
-bool Evaluator::Fits(int64_t elements) const {
-  if (elements > kEventElementsMax && rows_.n == 1) {
-    throw Error(Kind::kResourceExhausted, "the combinations of one event have more than 2^24 elements");
-  }
-  return elements <= kBlockElements || rows_.n == 1;
-}
-
 bool Evaluator::RunAxis(int number, const Node& node) {
   Lists* lists = &ListsAt(number);
   *lists = Lists{};
@@ -207,9 +234,9 @@ bool Evaluator::RunAxis(int number, const Node& node) {
       RunFilter(node, lists);
       return true;
     case Op::kCombinations:
-      return RunCombinations(node, lists);
+      return RunCombinations(number, node, lists);
     default:
-      return RunCross(node, lists);
+      return RunCross(number, node, lists);
   }
 }
 
@@ -225,20 +252,12 @@ void Evaluator::RunList(const Node& node, Lists* lists) {
     lists->n = offsets[rows_.n];
     return;
   }
-  int32_t at = 0;
-  offsets[0] = 0;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    const int32_t row = rows_.index[i];
-    at += stored[row + 1] - stored[row];
-    offsets[i + 1] = at;
-  }
-  lists->n = at;
-  int32_t* index = arena_.New<int32_t>(at);
+  int64_t n = 0;
+  for (int64_t i = 0; i < rows_.n; ++i) n += stored[rows_.index[i] + 1] - stored[rows_.index[i]];
+  int32_t* index = arena_.New<int32_t>(n);
+  lists->n = n;
   lists->index = index;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    const int32_t row = rows_.index[i];
-    for (int32_t j = stored[row]; j < stored[row + 1]; ++j) *index++ = j;
-  }
+  Kernels().list_rows(stored, rows_.index, rows_.n, offsets, index);
 }
 
 void Evaluator::RunFilter(const Node& node, Lists* lists) {
@@ -255,88 +274,6 @@ void Evaluator::RunFilter(const Node& node, Lists* lists) {
   for (int64_t i = 0; i <= rows_.n; ++i) offsets[i] = rank[parent.offsets[i]];
 }
 
-namespace {
-
-// How many sets of n there are in a list of m; large numbers are cut off.
-int64_t Binomial(int64_t m, int n) {
-  if (m < n) return 0;
-  if (n == 2) return m * (m - 1) / 2;
-  double count = 1;  // exact as far as the limits reach
-  for (int k = 0; k < n; ++k) count = count * static_cast<double>(m - k) / (k + 1);
-  return count > 1e9 ? int64_t{1000000000} : static_cast<int64_t>(count + 0.5);
-}
-
-// Steps to the next set of n of m in lexicographic order; false after the last.
-bool NextSet(int32_t* pick, int n, int32_t m) {
-  int s = n - 1;
-  while (s >= 0 && pick[s] == m - n + s) --s;
-  if (s < 0) return false;
-  ++pick[s];
-  for (int t = s + 1; t < n; ++t) pick[t] = pick[t - 1] + 1;
-  return true;
-}
-
-}  // namespace
-
-bool Evaluator::RunCombinations(const Node& node, Lists* lists) {
-  const Lists& parent = ListsAt(node.a);
-  const int n = static_cast<int>(node.imm);
-  int32_t* offsets = arena_.New<int32_t>(rows_.n + 1);
-  offsets[0] = 0;
-  int64_t total = 0;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    total += Binomial(int64_t{parent.offsets[i + 1]} - parent.offsets[i], n);
-    if (!Fits(total)) return false;
-    offsets[i + 1] = static_cast<int32_t>(total);
-  }
-  lists->offsets = offsets;
-  lists->n = total;
-  return true;
-}
-
-// The elements of every combination of an axis, in lexicographic order; written down once a block.
-const std::vector<const int32_t*>& Evaluator::Slots(int32_t number) {
-  const Node& node = NodeAt(number);
-  Lists& lists = ListsAt(number);
-  if (!lists.slots.empty()) return lists.slots;
-  const Lists& parent = ListsAt(node.a);
-  const int n = static_cast<int>(node.imm);
-  std::vector<int32_t*> slots;
-  for (int s = 0; s < n; ++s) slots.push_back(arena_.New<int32_t>(lists.n));
-  lists.slots.assign(slots.begin(), slots.end());
-  if (n <= 3) {
-    Kernels().slots(parent.offsets, rows_.n, n, slots.data());
-    return lists.slots;
-  }
-  int64_t at = 0;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    const int32_t begin = parent.offsets[i], m = parent.offsets[i + 1] - begin;
-    if (m < n) continue;
-    int32_t pick[kCombinationsMax];
-    for (int s = 0; s < n; ++s) pick[s] = s;
-    do {
-      for (int s = 0; s < n; ++s) slots[static_cast<size_t>(s)][at] = begin + pick[s];
-      ++at;
-    } while (NextSet(pick, n, m));
-  }
-  return lists.slots;
-}
-
-bool Evaluator::RunCross(const Node& node, Lists* lists) {
-  const Lists &left = ListsAt(node.a), &right = ListsAt(node.b);
-  int32_t* offsets = arena_.New<int32_t>(rows_.n + 1);
-  offsets[0] = 0;
-  int64_t total = 0;
-  for (int64_t i = 0; i < rows_.n; ++i) {
-    total += int64_t{left.offsets[i + 1] - left.offsets[i]} * (right.offsets[i + 1] - right.offsets[i]);
-    if (!Fits(total)) return false;
-    offsets[i + 1] = static_cast<int32_t>(total);
-  }
-  lists->offsets = offsets;
-  lists->n = total;
-  return true;
-}
-
 // ---------------------------------------------------------------------------------------- values
 Value Evaluator::New(DType dtype, int axis) {
   Value value;
@@ -348,11 +285,6 @@ Value Evaluator::New(DType dtype, int axis) {
 
 namespace {
 
-// The values were just made by New: they may be written.
-template <typename T = uint8_t>
-T* Write(const Value& value) {
-  return reinterpret_cast<T*>(const_cast<uint8_t*>(value.data));
-}
 template <typename T>
 const T* Read(const Value& value) {
   return reinterpret_cast<const T*>(value.data);
@@ -361,8 +293,14 @@ const T* Read(const Value& value) {
 }  // namespace
 
 const uint8_t* Evaluator::BothValid(const Value& a, const Value& b, int64_t n) {
-  if (a.valid == nullptr && b.valid == nullptr) return nullptr;
+  if (b.valid == nullptr && !a.constant) return a.valid;
+  if (a.valid == nullptr && !b.constant) return b.valid;
+  if (a.valid == b.valid && a.constant == b.constant) return a.valid;
   uint8_t* valid = arena_.New<uint8_t>(n);
+  if (!a.constant && !b.constant) {
+    for (int64_t i = 0; i < n; ++i) valid[i] = a.valid[i] & b.valid[i];
+    return valid;
+  }
   for (int64_t i = 0; i < n; ++i) {
     const bool left = a.valid == nullptr || a.valid[a.constant ? 0 : i] != 0;
     const bool right = b.valid == nullptr || b.valid[b.constant ? 0 : i] != 0;
@@ -398,15 +336,6 @@ void Evaluator::RunLoad(const Node& node, Value* value) {
   }
   *value = New(node.dtype, node.axis);
   Kernels().gather(column.data, index, value->n, width, Write(*value));
-}
-
-void Evaluator::RunMass(const Mass& mass, const Node& node, Value* value) {
-  const Node& axis = NodeAt(mass.axis);
-  const double* parts[4];
-  for (int i = 0; i < 4; ++i) parts[i] = Read<double>(At(mass.parts[i]));
-  *value = New(node.dtype, node.axis);
-  Kernels().mass_of_sums(parts, ListsAt(axis.a).offsets, rows_.n, static_cast<int>(axis.imm),
-                         Write<double>(*value));
 }
 
 void Evaluator::RunUnary(int number, const Node& node, Value* value) {
@@ -452,15 +381,7 @@ Evaluator::Runs Evaluator::RunsOf(const Node& node) {
   const Node& axis = NodeAt(NodeAt(node.a).axis);
   if (node.b < 0) return {ListsAt(axis.axis).offsets, rows_.n};
   // The elements of a cross that have the same first part stand side by side.
-  const int32_t *left = ListsAt(axis.a).offsets, *right = ListsAt(axis.b).offsets;
-  const int64_t n = ListsAt(axis.a).n;
-  int32_t* offsets = arena_.New<int32_t>(n + 1);
-  offsets[0] = 0;
-  for (int64_t r = 0; r < rows_.n; ++r) {
-    const int32_t length = right[r + 1] - right[r];
-    for (int32_t i = left[r]; i < left[r + 1]; ++i) offsets[i + 1] = offsets[i] + length;
-  }
-  return {offsets, n};
+  return {CrossRuns(axis.axis), ListsAt(axis.a).n};
 }
 
 // any, all and count_nonzero: differences of ranks, without a loop over each list.
@@ -487,7 +408,8 @@ bool Evaluator::RunTruths(const Node& node, const Runs& runs, Value* value) {
   return true;
 }
 
-void Evaluator::RunReduce(const Node& node, Value* value) {
+void Evaluator::RunReduce(int number, const Node& node, Value* value) {
+  if (RunNearest(number, node, value)) return;
   const Runs runs = RunsOf(node);
   if (RunTruths(node, runs, value)) return;
   const Value& x = At(node.a);
@@ -496,9 +418,9 @@ void Evaluator::RunReduce(const Node& node, Value* value) {
       Kernels().reduce[static_cast<int>(node.op) - static_cast<int>(Op::kAny)][static_cast<int>(dtype)];
   *value = New(node.dtype, node.axis);
   uint8_t* valid = node.optional ? arena_.New<uint8_t>(runs.n) : nullptr;
-  value->valid = valid;
   if (x.valid == nullptr) {
     kernel(x.data, runs.offsets, runs.n, Write(*value), valid);
+    if (valid != nullptr) value->valid = Missing(valid, runs.n);
     return;
   }
   // Missing elements are left out first.
@@ -514,6 +436,7 @@ void Evaluator::RunReduce(const Node& node, Value* value) {
     offsets[i + 1] = count;
   }
   kernel(data, offsets, runs.n, Write(*value), valid);
+  if (valid != nullptr) value->valid = Missing(valid, runs.n);
   if (node.op != Op::kArgmin && node.op != Op::kArgmax) return;
   int64_t* place = Write<int64_t>(*value);
   for (int64_t i = 0; i < runs.n; ++i) {
@@ -545,11 +468,7 @@ void Evaluator::RunOther(int number, const Node& node, Value* value) {
     }
     case Op::kLocalIndex: {
       *value = New(DType::kInt64, node.axis);
-      const int32_t* offsets = ListsAt(node.axis).offsets;
-      int64_t* out = Write<int64_t>(*value);
-      for (int64_t i = 0; i < rows_.n; ++i) {
-        for (int32_t j = offsets[i]; j < offsets[i + 1]; ++j) out[j] = j - offsets[i];
-      }
+      Kernels().local_index(ListsAt(node.axis).offsets, rows_.n, Write<int64_t>(*value));
       return;
     }
     case Op::kSpread:
@@ -570,9 +489,9 @@ void Evaluator::RunOther(int number, const Node& node, Value* value) {
     case Op::kComponentSum:
       return RunComponent(node, value);
     case Op::kIndex:
-      return RunIndex(node, value);
+      return RunIndex(number, node, value);
     case Op::kPick:
-      return RunPick(node, value);
+      return RunPick(number, node, value);
     case Op::kAlign: {
       const Lists &from = ListsAt(NodeAt(node.a).axis), &to = ListsAt(node.b);
       if (std::memcmp(from.offsets, to.offsets, 4 * static_cast<size_t>(rows_.n + 1)) != 0) {
@@ -587,17 +506,8 @@ void Evaluator::RunOther(int number, const Node& node, Value* value) {
       return RunWhere(node, value);
     case Op::kInside:
       return RunInside(node, value);
-    case Op::kFill: {
-      const Value &x = At(node.a), &fill = At(node.b);
-      const size_t width = SizeOf(node.dtype);
-      *value = New(node.dtype, node.axis);
-      uint8_t* out = Write(*value);
-      std::memcpy(out, x.data, static_cast<size_t>(value->n) * width);
-      for (int64_t i = 0; x.valid != nullptr && i < value->n; ++i) {
-        if (!x.valid[i]) std::memcpy(out + static_cast<size_t>(i) * width, fill.data, width);
-      }
-      return;
-    }
+    case Op::kFill:
+      return RunFill(node, value);
     default: {  // kPresent
       const Value& x = At(node.a);
       *value = New(DType::kBool, node.axis);
@@ -618,7 +528,8 @@ void Evaluator::RunSpread(const Node& node, Value* value) {
   uint8_t* valid = x.valid != nullptr ? arena_.New<uint8_t>(value->n) : nullptr;
   value->valid = valid;
   if (x.constant) {
-    for (int64_t i = 0; i < value->n; ++i) std::memcpy(out + static_cast<size_t>(i) * width, x.data, width);
+    const int32_t all[] = {0, static_cast<int32_t>(value->n)};
+    Kernels().spread(x.data, all, 1, width, out);
     if (valid != nullptr) std::memset(valid, *x.valid, static_cast<size_t>(value->n));
     return;
   }
@@ -632,108 +543,75 @@ void Evaluator::RunSpread(const Node& node, Value* value) {
   if (valid != nullptr) Kernels().spread(x.valid, offsets, rows_.n, 1, valid);
 }
 
-void Evaluator::RunComponent(const Node& node, Value* value) {
-  const Value& x = At(node.a);
-  const Node& axis = NodeAt(node.b);
-  const Lists& parent = ListsAt(NodeAt(node.a).axis);
-  const size_t width = SizeOf(node.dtype);
-  const int slot = static_cast<int>(node.imm);
-  *value = New(node.dtype, node.axis);
-  uint8_t* valid = x.valid != nullptr ? arena_.New<uint8_t>(value->n) : nullptr;
-  value->valid = valid;
-  if (axis.op == Op::kCross) {
-    const int32_t *left = ListsAt(axis.a).offsets, *right = ListsAt(axis.b).offsets;
-    int32_t* index = arena_.New<int32_t>(value->n);
-    int64_t at = 0;
-    for (int64_t r = 0; r < rows_.n; ++r) {
-      for (int32_t i = left[r]; i < left[r + 1]; ++i) {
-        for (int32_t j = right[r]; j < right[r + 1]; ++j) index[at++] = slot == 0 ? i : j;
-      }
-    }
-    Kernels().gather(x.data, index, value->n, width, Write(*value));
-    if (valid != nullptr) Kernels().gather(x.valid, index, value->n, 1, valid);
+void Evaluator::RunFill(const Node& node, Value* value) {
+  const Value &x = At(node.a), &fill = At(node.b);
+  if (x.valid == nullptr) {
+    *value = x;
     return;
   }
-  const int n = static_cast<int>(axis.imm);
-  if (node.op == Op::kComponent) {
-    const int32_t* index = Slots(node.b)[static_cast<size_t>(slot)];
-    Kernels().gather(x.data, index, value->n, width, Write(*value));
-    if (valid != nullptr) Kernels().gather(x.valid, index, value->n, 1, valid);
-  } else if (n <= 3) {
-    Kernels().component_sum(x.data, parent.offsets, rows_.n, n, node.dtype, Write(*value));
-  } else {
-    uint8_t* part = arena_.NewBytes(static_cast<size_t>(value->n) * width);
-    const std::vector<const int32_t*>& slots = Slots(node.b);
-    Kernels().gather(x.data, slots[0], value->n, width, Write(*value));
-    const BinaryKernel add = Kernels().binary[0][static_cast<int>(node.dtype)];
-    for (int s = 1; s < n; ++s) {
-      Kernels().gather(x.data, slots[static_cast<size_t>(s)], value->n, width, part);
-      add(value->data, false, part, false, value->n, Write(*value));
-    }
-  }
+  const size_t width = SizeOf(node.dtype);
+  *value = New(node.dtype, node.axis);
+  const auto choose = [&]<typename T>(T* out) {
+    const T* from = Read<T>(x);
+    const T other = *Read<T>(fill);
+    for (int64_t i = 0; i < value->n; ++i) out[i] = x.valid[i] ? from[i] : other;
+  };
+  if (width == 1) choose(Write<uint8_t>(*value));
+  if (width == 2) choose(Write<uint16_t>(*value));
+  if (width == 4) choose(Write<uint32_t>(*value));
+  if (width == 8) choose(Write<uint64_t>(*value));
 }
 
-void Evaluator::RunIndex(const Node& node, Value* value) {
-  const Value &x = At(node.a), &at = At(node.b);
-  const int32_t* offsets = ListsAt(NodeAt(node.a).axis).offsets;
+// Finds element number `index` of each list of an axis.
+void Evaluator::Locate(int32_t axis, int32_t index, Place* place) {
+  const Value& at = At(index);
+  const int32_t* offsets = ListsAt(axis).offsets;
   const int64_t* wanted = Read<int64_t>(at);
-  *value = New(node.dtype, kEventAxis);
   uint8_t* valid = arena_.New<uint8_t>(rows_.n);
-  value->valid = valid;
   int32_t* element = arena_.New<int32_t>(rows_.n);
   for (int64_t r = 0; r < rows_.n; ++r) {
     const int64_t length = offsets[r + 1] - offsets[r];
     const int64_t asked = wanted[at.constant ? 0 : r];
-    valid[r] =
-        asked < length && asked >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r] != 0);
+    const bool there = (asked < length) & (asked >= -length);
+    valid[r] = there & (at.valid == nullptr || at.valid[at.constant ? 0 : r] != 0);
     element[r] = valid[r] ? static_cast<int32_t>(offsets[r] + (asked < 0 ? asked + length : asked)) : 0;
   }
-  for (int64_t r = 0; x.valid != nullptr && r < rows_.n; ++r) valid[r] = valid[r] && x.valid[element[r]] != 0;
+  place->valid = Missing(valid, rows_.n);
+  place->element = element;
+  place->made = true;
+}
+
+void Evaluator::RunIndex(int number, const Node& node, Value* value) {
+  Place& place = places_[static_cast<size_t>(leaders_[static_cast<size_t>(number)])];
+  if (!place.made) Locate(NodeAt(node.a).axis, node.b, &place);
+  const int32_t* element = place.element;
+  const uint8_t* valid = place.valid;
+  for (int32_t i = node.a; i != sources_[static_cast<size_t>(number)]; i = NodeAt(i).a) {
+    const Node& step = NodeAt(i);
+    const int32_t* index =
+        step.op == Op::kTake ? ListsAt(step.b).index : Slots(step.b)[static_cast<size_t>(step.imm)];
+    int32_t* through = arena_.New<int32_t>(rows_.n);
+    for (int64_t r = 0; r < rows_.n; ++r) through[r] = valid == nullptr || valid[r] ? index[element[r]] : 0;
+    element = through;
+  }
+  const Value& x = At(sources_[static_cast<size_t>(number)]);
+  *value = New(node.dtype, kEventAxis);
+  value->valid = valid;
+  if (x.valid != nullptr) {
+    uint8_t* both = arena_.New<uint8_t>(rows_.n);
+    for (int64_t r = 0; r < rows_.n; ++r)
+      both[r] = (valid == nullptr || valid[r]) && x.valid[element[r]] != 0;
+    value->valid = valid = both;
+  }
+  if (valid == nullptr) {
+    Kernels().gather(x.data, element, rows_.n, SizeOf(node.dtype), Write(*value));
+    return;
+  }
   Dispatch(node.dtype, [&]<typename T>(T*) {
     const T* from = Read<T>(x);
     T* out = Write<T>(*value);
     for (int64_t r = 0; r < rows_.n; ++r) out[r] = valid[r] ? from[element[r]] : T{};
   });
-}
-
-// Which element of the parent list stands in a slot of combination (or pair of a cross) number i.
-void Evaluator::RunPick(const Node& node, Value* value) {
-  const Node& axis = NodeAt(node.a);
-  const Value& at = At(node.b);
-  const int32_t* offsets = ListsAt(node.a).offsets;
-  const int32_t* parent = ListsAt(axis.a).offsets;
-  const int64_t* wanted = Read<int64_t>(at);
-  *value = New(DType::kInt64, kEventAxis);
-  uint8_t* valid = arena_.New<uint8_t>(rows_.n);
-  value->valid = valid;
-  int64_t* out = Write<int64_t>(*value);
-  const int slot = static_cast<int>(node.imm);
-  for (int64_t r = 0; r < rows_.n; ++r) {
-    const int64_t length = offsets[r + 1] - offsets[r];
-    int64_t rest = wanted[at.constant ? 0 : r];
-    valid[r] = rest < length && rest >= -length && (at.valid == nullptr || at.valid[at.constant ? 0 : r]);
-    out[r] = 0;
-    if (!valid[r]) continue;
-    if (rest < 0) rest += length;
-    if (axis.op == Op::kCross) {
-      const int32_t* right = ListsAt(axis.b).offsets;
-      const int64_t columns = right[r + 1] - right[r];
-      out[r] = slot == 0 ? rest / columns : rest % columns;
-      continue;
-    }
-    // Skip the sets that begin with a smaller element, slot after slot.
-    const int64_t m = parent[r + 1] - parent[r];
-    int64_t element = 0;
-    for (int s = 0; s <= slot; ++s, ++element) {
-      for (;; ++element) {
-        const int left = static_cast<int>(axis.imm) - s - 1;
-        const int64_t sets = left == 0 ? 1 : left == 1 ? m - element - 1 : Binomial(m - element - 1, left);
-        if (rest < sets) break;
-        rest -= sets;
-      }
-    }
-    out[r] = element - 1;
-  }
 }
 
 void Evaluator::RunRemap(const Node& node, Value* value) {

@@ -4,6 +4,7 @@
 // without contraction, so that results equal NumPy's bit by bit.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -48,25 +49,50 @@ struct KernelTable {
   // Copies the elements of lists number rows[0..n_rows), one list behind the other.
   void (*copy_lists)(const void* x, const int32_t* offsets, const int32_t* rows, int64_t n_rows, size_t width,
                      void* out);
-  // Repeats x[i] for each element of list i.
-  void (*spread)(const void* x, const int32_t* offsets, int64_t n_lists, size_t width, void* out);
   // rank[i] = how many of the first i elements are true, for i = 0 .. n.
   void (*rank)(const uint8_t* mask, int64_t n, int32_t* rank);
-  // Writes down the elements (numbers in the whole array) of all pairs (n = 2) or triples (n = 3)
-  // inside each list, in lexicographic order. May write kSlackBytes past the end of a slot.
-  void (*slots)(const int32_t* offsets, int64_t n_lists, int n, int32_t* const* slots);
-  // Sums over the slots of all pairs or triples, float32 or float64. May read and write kSlackBytes
-  // past the ends.
-  void (*component_sum)(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype,
-                        void* out);
   // kSin and kCos of the same float64 at once.
   void (*sin_cos)(const void* x, int64_t n, void* sin, void* cos);
+  BinsKernel add_bins[kDTypes];
+
+  // Kernels of lists and sets may read and write kSlackBytes past the ends of their arrays.
+  //
+  // Of lists number rows[0..n_rows) the elements' numbers, one list behind the other, and their offsets.
+  void (*list_rows)(const int32_t* stored, const int32_t* rows, int64_t n_rows, int32_t* offsets,
+                    int32_t* index);
+  // 0, 1, 2 … in each list.
+  void (*local_index)(const int32_t* offsets, int64_t n_lists, int64_t* out);
+  // Repeats x[i] for each element of list i.
+  void (*spread)(const void* x, const int32_t* offsets, int64_t n_lists, size_t width, void* out);
+  // Writes down the elements (numbers in the whole array) of all pairs (n = 2) or triples (n = 3)
+  // inside each list, in lexicographic order.
+  void (*slots)(const int32_t* offsets, int64_t n_lists, int n, int32_t* const* slots);
+  // The same of all pairs of an element of the left list and one of the right, which runs fastest.
+  void (*cross_slots)(const int32_t* left, const int32_t* right, int64_t n_lists, int32_t* first,
+                      int32_t* second);
+  // Where the pairs begin that have the same element of the left list: one more than there are of these.
+  void (*cross_runs)(const int32_t* left, const int32_t* right, int64_t n_lists, int32_t* offsets);
+  // Sums over the slots of all pairs or triples, float32 or float64.
+  void (*component_sum)(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype,
+                        void* out);
   // kSignedSqrt of e * e - ((px * px + py * py) + pz * pz), where each is the component_sum of one of
-  // `parts` (px, py, pz, e; float64). May read and write kSlackBytes past the ends.
+  // `parts` (px, py, pz, e; float64).
   void (*mass_of_sums)(const double* const* parts, const int32_t* offsets, int64_t n_lists, int n,
                        double* out);
-  BinsKernel add_bins[kDTypes];
+  // Of each list kArgmin and kMin of kAbs of these masses less a target (see CanBeNearest), but for lists
+  // without any: 0 and infinity. `lists` is the order to take them in: best by length, so that the loops run
+  // as often as those before. `scratch` has room for NearestScratch(the longest list).
+  void (*nearest_mass)(const double* const* parts, const int32_t* offsets, const int32_t* lists,
+                       int64_t n_lists, int n, double target, double* scratch, int64_t* place,
+                       double* distance);
 };
+
+// Whether nearest_mass may look for it: its square must have a root that is the target again.
+inline bool CanBeNearest(double target) {
+  return target == 0 || (std::fabs(target) >= 1e-100 && std::fabs(target) <= 1e100);
+}
+// Values that nearest_mass writes down for a list of m: its sets, and the sums of its pairs.
+inline int64_t NearestScratch(int64_t m, int64_t sets) { return sets + 16 + 4 * (m * (m - 1) / 2 + 4); }
 
 // The fastest table that this processor can run.
 const KernelTable& Kernels();

@@ -1,4 +1,4 @@
-// Kernels of four-vectors and histograms. Compiled once per instruction set, as kernels_loops.cc is.
+// Kernels of angles and histograms. Compiled once per instruction set, as kernels_loops.cc is.
 #include "kernels_float64.h"
 
 #include <cmath>
@@ -76,43 +76,6 @@ void Sinh(const void* x, int64_t n, void* out) {
       });
 }
 
-// -------------------------------------------------------------------------------- masses of sums
-// A vector of 32 bytes, with no demands on alignment.
-typedef double Four __attribute__((vector_size(32), aligned(1), may_alias));
-
-#define SKYHOOK_AT(P) (*reinterpret_cast<const Four*>(parts[P] + begin + i) + sum[P])
-// Writes m2 of the sums of (px, py, pz, e) and element begin + 0 .. n, and up to a vector more.
-inline double* Squares(const double* const* parts, const double* sum, int32_t begin, int32_t n, double* to) {
-  for (int32_t i = 0; i < n; i += 4) {
-    const Four x = SKYHOOK_AT(0), y = SKYHOOK_AT(1), z = SKYHOOK_AT(2), e = SKYHOOK_AT(3);
-    *reinterpret_cast<Four*>(to + i) = e * e - ((x * x + y * y) + z * z);
-  }
-  return to + n;
-}
-#undef SKYHOOK_AT
-
-// The operations are those of the nodes that this stands for, in their order: the bits are the same.
-void MassOfSums(const double* const* parts, const int32_t* offsets, int64_t n_lists, int n, double* out) {
-  double* to = out;
-  for (int64_t l = 0; l < n_lists; ++l) {
-    const int32_t end = offsets[l + 1];
-    for (int32_t i = offsets[l]; i + n - 1 < end; ++i) {
-      double sum[4];
-      if (n == 2) {
-        for (int p = 0; p < 4; ++p) sum[p] = parts[p][i];
-        to = Squares(parts, sum, i + 1, end - i - 1, to);
-        continue;
-      }
-      for (int32_t j = i + 1; j + 1 < end; ++j) {
-        for (int p = 0; p < 4; ++p) sum[p] = parts[p][i] + parts[p][j];
-        to = Squares(parts, sum, j + 1, end - j - 1, to);
-      }
-    }
-  }
-  const int64_t count = to - out;
-  for (int64_t k = 0; k < count; ++k) out[k] = std::copysign(std::sqrt(std::fabs(out[k])), out[k]);
-}
-
 // ------------------------------------------------------------------------------------- histograms
 template <typename T>
 void AddBins(const void* values, int64_t n, const RegularBins& bins, int32_t* out) {
@@ -140,7 +103,6 @@ void AddFloat64Kernels(KernelTable* table) {
   unary(Op::kCos) = SinOrCos<false>;
   unary(Op::kSinh) = Sinh;
   table->sin_cos = SinCos;
-  table->mass_of_sums = MassOfSums;
   BinsKernel* bins = table->add_bins;
   bins[0] = AddBins<bool>;
   bins[1] = AddBins<int8_t>;

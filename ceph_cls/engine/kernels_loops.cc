@@ -9,6 +9,7 @@
 
 #include "kernels.h"
 #include "kernels_float64.h"
+#include "kernels_sets.h"
 
 namespace skyhook::SKYHOOK_KERNELS {
 namespace {
@@ -306,6 +307,32 @@ struct Mod {
   }
 };
 
+// Remainders by one positive number, branchless where no dividend is as far as two of it: these are the
+// steps of Mod::Do.
+template <typename T>
+void FloatMod(const void* a, bool a_const, const void* b, bool b_const, int64_t n, void* out) {
+  constexpr int64_t kBlock = 512;
+  const T* x = static_cast<const T*>(a);
+  T* __restrict to = static_cast<T*>(out);
+  const T by = *static_cast<const T*>(b);
+  if (a_const || !b_const || !(by > 0)) return Zip<T, T, Mod>(a, a_const, b, b_const, n, out);
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t stop = start + kBlock < n ? start + kBlock : n;
+    int far = 0;
+    for (int64_t i = start; i < stop; ++i) far |= !(std::fabs(x[i]) < 2 * by);
+    if (far != 0) {
+      for (int64_t i = start; i < stop; ++i) to[i] = Mod::Do(x[i], by);
+      continue;
+    }
+    for (int64_t i = start; i < stop; ++i) {
+      const T turned = x[i] < 0 ? x[i] + by : x[i] - by;
+      const T mod = std::fabs(x[i]) < by ? x[i] : turned;
+      const T up = mod < 0 ? mod + by : mod;
+      to[i] = mod == 0 ? T{0} : up;
+    }
+  }
+}
+
 struct Pow {
   template <typename T>
   static T Do(T a, T b) {
@@ -379,10 +406,12 @@ constexpr BinaryKernel BinaryFor(Op op) {
       SKYHOOK_CASE(kSub, Sub)
       SKYHOOK_CASE(kMul, Mul)
       SKYHOOK_CASE(kFloorDiv, FloorDiv)
-      SKYHOOK_CASE(kMod, Mod)
-      SKYHOOK_CASE(kPow, Pow)
-      SKYHOOK_CASE(kMinimum, Minimum)
-      SKYHOOK_CASE(kMaximum, Maximum)
+      case Op::kMod:
+        if constexpr (kFloat<T>) return FloatMod<T>;
+        return Zip<T, T, Mod>;
+        SKYHOOK_CASE(kPow, Pow)
+        SKYHOOK_CASE(kMinimum, Minimum)
+        SKYHOOK_CASE(kMaximum, Maximum)
       default:
         break;
     }
@@ -649,16 +678,6 @@ void CopyLists(const void* x, const int32_t* offsets, const int32_t* rows, int64
   });
 }
 
-void Spread(const void* x, const int32_t* offsets, int64_t n_lists, size_t width, void* out) {
-  ByWidth(width, [=]<typename T>(T*) {
-    const T* from = static_cast<const T*>(x);
-    T* to = static_cast<T*>(out);
-    for (int64_t i = 0; i < n_lists; ++i) {
-      for (int32_t j = offsets[i]; j < offsets[i + 1]; ++j) to[j] = from[i];
-    }
-  });
-}
-
 void Rank(const uint8_t* mask, int64_t n, int32_t* rank) {
   int32_t before = 0;
   int64_t i = 0;
@@ -676,88 +695,6 @@ void Rank(const uint8_t* mask, int64_t n, int32_t* rank) {
   for (; i < n; ++i) {
     before += mask[i];
     rank[i + 1] = before;
-  }
-}
-
-// A vector of 32 bytes, with no demands on alignment.
-template <typename T>
-struct Vector {
-  typedef T type __attribute__((vector_size(32), aligned(1), may_alias));
-  static constexpr int kLanes = 32 / sizeof(T);
-};
-
-// Writes from .. from + n - 1, and up to a vector more.
-inline void CountUp(int32_t from, int32_t n, int32_t* to) {
-  using V = Vector<int32_t>;
-  const V::type steps = {0, 1, 2, 3, 4, 5, 6, 7};
-  for (int32_t i = 0; i < n; i += V::kLanes) *reinterpret_cast<V::type*>(to + i) = steps + (from + i);
-}
-inline void Repeat(int32_t value, int32_t n, int32_t* to) {
-  using V = Vector<int32_t>;
-  for (int32_t i = 0; i < n; i += V::kLanes) *reinterpret_cast<V::type*>(to + i) = V::type{} + value;
-}
-
-void Slots(const int32_t* offsets, int64_t n_lists, int n, int32_t* const* slots) {
-  int32_t *first = slots[0], *second = slots[1], *third = n == 3 ? slots[2] : nullptr;
-  for (int64_t l = 0; l < n_lists; ++l) {
-    const int32_t begin = offsets[l], end = offsets[l + 1];
-    if (n == 2) {
-      for (int32_t i = begin; i + 1 < end; ++i) {
-        const int32_t run = end - i - 1;
-        Repeat(i, run, first);
-        CountUp(i + 1, run, second);
-        first += run;
-        second += run;
-      }
-      continue;
-    }
-    for (int32_t i = begin; i + 2 < end; ++i) {
-      for (int32_t j = i + 1; j + 1 < end; ++j) {
-        const int32_t run = end - j - 1;
-        Repeat(i, run, first);
-        Repeat(j, run, second);
-        CountUp(j + 1, run, third);
-        first += run;
-        second += run;
-        third += run;
-      }
-    }
-  }
-}
-
-// Writes value + x[0 .. n), and up to a vector more.
-template <typename T>
-inline void AddRun(T value, const T* x, int32_t n, T* to) {
-  using V = Vector<T>;
-  for (int32_t i = 0; i < n; i += V::kLanes) {
-    *reinterpret_cast<typename V::type*>(to + i) = *reinterpret_cast<const typename V::type*>(x + i) + value;
-  }
-}
-
-template <typename T>
-void SumComponents(const T* from, const int32_t* offsets, int64_t n_lists, int n, T* to) {
-  for (int64_t l = 0; l < n_lists; ++l) {
-    const T* x = from + offsets[l];
-    const int32_t m = offsets[l + 1] - offsets[l];
-    for (int32_t i = 0; i + n - 1 < m; ++i) {
-      if (n == 2) {
-        AddRun(x[i], x + i + 1, m - i - 1, to);
-        to += m - i - 1;
-        continue;
-      }
-      for (int32_t j = i + 1; j + 1 < m; ++j) {
-        AddRun(x[i] + x[j], x + j + 1, m - j - 1, to);
-        to += m - j - 1;
-      }
-    }
-  }
-}
-
-void ComponentSum(const void* x, const int32_t* offsets, int64_t n_lists, int n, DType dtype, void* out) {
-  if (dtype == DType::kFloat32) {
-    SumComponents(static_cast<const float*>(x), offsets, n_lists, n, static_cast<float*>(out));
-  } else {
-    SumComponents(static_cast<const double*>(x), offsets, n_lists, n, static_cast<double*>(out));
   }
 }
 
@@ -814,11 +751,9 @@ KernelTable Make() {
   table.select = Select;
   table.gather = Gather;
   table.copy_lists = CopyLists;
-  table.spread = Spread;
   table.rank = Rank;
-  table.slots = Slots;
-  table.component_sum = ComponentSum;
   AddFloat64Kernels(&table);
+  AddSetKernels(&table);
   return table;
 }
 
