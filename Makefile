@@ -39,8 +39,8 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 test: venv lint ctest test-dask-awkward  ## all that CI checks
 	@$(PYTEST)
 
-test-fast: build  ## the Python tests without the slow ones and without Ceph
-	@$(PYTEST) -m "not slow and not ceph"
+test-fast: build  ## the Python tests without the slow ones, and without Ceph and PostgreSQL
+	@$(PYTEST) -m "not slow and not ceph and not postgres"
 
 # dask-awkward takes an older Dask than the other tests have: this is an environment of its own, with the package in it
 # as a user gets it.

@@ -206,6 +206,7 @@ def sample(request: pytest.FixtureRequest) -> tuple[Client, Any]:
     return client, read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", QUERIES, indirect=True)
 def test_samples_fill_the_same(script: ModuleType, sample: tuple[Client, Any]) -> None:
     client, events = sample

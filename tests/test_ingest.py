@@ -48,10 +48,14 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
+REAL_FILES = [pytest.param(name, marks=() if "HZZ" in name else pytest.mark.slow) for name in SAMPLE_NAMES]
+"""One of them is small."""
+
+
 # -- what comes in is what goes out ---------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=SAMPLE_NAMES)
+@pytest.fixture(scope="module", params=REAL_FILES)
 def real(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Home, IngestReport, dict[str, ak.Array]]:

@@ -47,7 +47,13 @@ LOCAL: dict[str, Callable[[Path], ObjectStore]] = {
 CEPH = ("rados", "radosgw")
 
 
-@pytest.fixture(params=[*LOCAL, "moto", *(pytest.param(kind, marks=pytest.mark.ceph) for kind in CEPH)])
+@pytest.fixture(
+    params=[
+        *LOCAL,
+        pytest.param("moto", marks=pytest.mark.slow),
+        *(pytest.param(kind, marks=pytest.mark.ceph) for kind in CEPH),
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store of every kind."""
     kind: str = request.param

@@ -230,7 +230,7 @@ def test_a_query_that_was_resumed_reports_each_event_once(
     with service_client(stored, split_bytes=65_536) as client:
         query = client.query("mc", ["x"], "x >= 100")
         assert len(query.to_numpy()["x"]) == EVENTS - 100
-        assert taken > 6
+        assert taken > 4  # it was cut twice, and went on
         assert_tells_of(query.report)
 
 
