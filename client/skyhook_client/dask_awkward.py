@@ -25,16 +25,14 @@ from skyhook_casa.query import Query as QueryValue
 
 from .arrays import to_awkward
 from .backend import Question
-from .client import Client, connect
 from .kept import Kept
 from .layout import Group, flat_groups, nested_groups
+from .opened import opened
 
 QUESTIONS_MAX: Final = 16
 """Queries that a process keeps resolved."""
 LABEL: Final = "skyhook"
 """How keys of graphs begin."""
-CLIENTS_MAX: Final = 4
-"""Stores that a process keeps open for them."""
 
 
 def of_query(question: Question, nested: bool) -> dak.Array:
@@ -176,8 +174,7 @@ def _sample(outputs: tuple[Output, ...]) -> Batch:
 
 
 def _ask(reader: Reader) -> Resolved:
-    address = reader.store, reader.catalog, reader.functions
-    client = _clients.get(address, lambda: _connected(*address))
+    client = opened(reader.store, reader.catalog, reader.functions)
     question = client.backend.ask(QueryValue.from_json(reader.query), reader.execution)
     created = question.version.created.isoformat()
     if created != reader.created:
@@ -189,9 +186,4 @@ def _ask(reader: Reader) -> Resolved:
     return Resolved(question, reader.nested)
 
 
-def _connected(store: str, catalog: str | None, functions: tuple[str, ...]) -> Client:
-    return connect(store, catalog=catalog, functions=functions, progress=False)
-
-
 _resolved: Final[Kept[Reader, Resolved]] = Kept(QUESTIONS_MAX)
-_clients: Final[Kept[tuple[str, str | None, tuple[str, ...]], Client]] = Kept(CLIENTS_MAX)

@@ -170,12 +170,17 @@ class _Definitions:
         """Return the question that delivers what was named."""
         value = self._question.value
         columns = tuple(self._delivered)
-        with errors_without({name: text for text, name in self._names.items()}):
+        with errors_without(self._made):
             return self._question.asking(replace(value, columns=columns, define=tuple(self._define.items())))
 
     def written(self, name: str) -> str:
         """Return what the user wrote for an output."""
-        return next((text for text, made in self._names.items() if made == name), name)
+        return self._made.get(name, name)
+
+    @property
+    def _made(self) -> dict[str, str]:
+        """The names that are ours, and what they stand for."""
+        return {name: text for text, name in self._names.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ..errors import InvalidRequest, NotFound, QueryCancelled, did_you_mean
 from . import statements as s
 from . import tables as t
 from .database import Database
-from .reading import chunks
+from .reading import chunks, id_of_dataset
 from .rows import Rows
 from .types import DatasetVersion, Definition, DerivedSet, ObjectInfo
 
@@ -99,7 +99,7 @@ class Derived:
             If one cannot be parsed.
         """
         with self._database.write() as connection:
-            dataset_id = _dataset_id(connection, dataset)
+            dataset_id = id_of_dataset(connection, dataset)
             texts = _known(connection, dataset)
             now_s = time.time()
             digests = definition_digests({**texts, **definitions})
@@ -123,7 +123,7 @@ class Derived:
             If others use it.
         """
         with self._database.write() as connection:
-            dataset_id = _dataset_id(connection, dataset)
+            dataset_id = id_of_dataset(connection, dataset)
             texts = _known(connection, dataset)
             if name not in texts:
                 raise NotFound(f"dataset {dataset!r} has no definition {name!r}{did_you_mean(name, texts)}")
@@ -278,14 +278,6 @@ def forget_derived(connection: Connection, version_ids: list[int]) -> None:
 
 def _known(connection: Connection, dataset: str) -> dict[str, str]:
     return {row[0]: row[1] for row in connection.execute(_texts, {"dataset": dataset})}
-
-
-def _dataset_id(connection: Connection, dataset: str) -> int:
-    found = connection.execute(select(t.datasets.c.id).where(t.datasets.c.name == dataset)).scalar()
-    if found is None:
-        known = connection.execute(select(t.datasets.c.name)).scalars().all()
-        raise NotFound(f"no dataset {dataset!r}{did_you_mean(dataset, known)}")
-    return int(found)
 
 
 def _forget_others(connection: Connection, dataset_id: int, digests: Collection[str]) -> None:

@@ -267,6 +267,15 @@ class Reading:
         return NotFound(f"dataset {dataset!r} has no version {number}; the newest is {numbers[0]}")
 
 
+def id_of_dataset(connection: Connection, dataset: str) -> int:
+    """Return the id of a dataset. Raises `NotFound` if there is none; near matches are named."""
+    found = connection.execute(select(t.datasets.c.id).where(t.datasets.c.name == dataset)).scalar()
+    if found is None:
+        known = connection.execute(select(t.datasets.c.name)).scalars().all()
+        raise NotFound(f"no dataset {dataset!r}{did_you_mean(dataset, known)}")
+    return int(found)
+
+
 def make_version(row: Sequence[Any]) -> DatasetVersion:
     """Return the version that a row of `s.version_columns` holds."""
     values = [*row]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
-from ..errors import AlreadyExists, InvalidRequest, NotFound, did_you_mean
+from ..errors import AlreadyExists, InvalidRequest, NotFound
 from ..schema import Schema
 from ..tally import EncodedTally
 from . import statements as s
@@ -20,7 +20,7 @@ from .database import Database
 from .derived import forget_derived
 from .jobs import finish_job
 from .names import check_name
-from .reading import Reading, load_schema, make_version
+from .reading import Reading, id_of_dataset, load_schema, make_version
 from .rows import Rows
 from .types import DatasetVersion, FileInfo, Job, MetaTree, NewPartition, ObjectInfo, Partition
 from .union import union_schema
@@ -151,10 +151,7 @@ class Writing(Reading):
             If there is no such dataset.
         """
         with self._database.write() as connection:
-            found = connection.execute(select(t.datasets.c.id).where(t.datasets.c.name == dataset)).scalar()
-            if found is None:
-                known = connection.execute(select(t.datasets.c.name)).scalars().all()
-                raise NotFound(f"no dataset {dataset!r}{did_you_mean(dataset, known)}")
+            found = id_of_dataset(connection, dataset)
             ids = connection.execute(
                 select(t.versions.c.id).where(t.versions.c.dataset_id == found)
             ).scalars()

@@ -14,15 +14,14 @@ from skyhook_casa.lumimask import LumiMask
 from skyhook_casa.query import Query as QueryValue
 from skyhook_casa.query import split_columns
 
-from ..client import Client, connect
+from ..client import Client
 from ..kept import Kept
+from ..opened import opened
 from .answer import Answer
 
 SCHEME: Final = "skyhook"
 ANSWERS_MAX: Final = 16
 """Queries whose columns and partitions a process remembers."""
-CLIENTS_MAX: Final = 4
-"""Stores that a process keeps open for addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +121,7 @@ class DatasetAddress:
 
     def client(self) -> Client:
         """Return a client of the store, the same for all of a process."""
-        key = self.store, self.catalog
-        return _clients.get(key, lambda: _connected(*key))
+        return opened(self.store, self.catalog)
 
     def answer(self) -> Answer:
         """Return the answer, the same for all of a process if the version is named.
@@ -150,10 +148,6 @@ class DatasetAddress:
             lumimask=self.lumimask,
         )
         return Answer(self.client().backend.ask(value))
-
-
-def _connected(store: str | None, catalog: str | None) -> Client:
-    return connect(store, catalog=catalog, progress=False)
 
 
 def _object(url: str, name: str, text: str) -> dict[str, Any]:
@@ -190,5 +184,4 @@ _OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
 }
 """What an address can say, and how it is kept."""
 
-_clients: Final[Kept[tuple[str | None, str | None], Client]] = Kept(CLIENTS_MAX)
 _answers: Final[Kept[str, Answer]] = Kept(ANSWERS_MAX)

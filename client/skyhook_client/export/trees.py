@@ -46,7 +46,12 @@ class CarriedTrees:
         """
         if question.value.limit is not None:
             return cls({})
-        found = {name: _asked(question, name) for name in TREES}
+        trees = {name: told for name in TREES if (told := _trees(question, name))}
+        if not trees:
+            return cls({})
+        events = question.backend.partition_events(question.version)
+        firsts = list(accumulate(events, initial=0))
+        found = {name: _asked(question, name, trees[name], firsts) for name in trees}
         # Of a tree whose branches could all not be held nothing is left.
         return cls({name: files for name, files in found.items() if files and files[0][1].column_names})
 
@@ -62,16 +67,32 @@ class CarriedTrees:
         return taken
 
 
-def _asked(question: Question, name: str) -> list[tuple[int, pa.Table]]:
-    """Return a tree of each file that begins where a question looks, and the file's first event."""
+def _trees(question: Question, name: str) -> list[FileTree]:
+    """Return a tree of each file that has one."""
     try:
-        trees = question.backend.file_trees(question.version, name)
+        return question.backend.file_trees(question.version, name)
     except NotFound:  # no file has one
         return []
+
+
+def _asked(
+    question: Question, name: str, trees: Sequence[FileTree], firsts: Sequence[int]
+) -> list[tuple[int, pa.Table]]:
+    """Return those of a tree whose files begin where a question looks, and the files' first events.
+
+    Parameters
+    ----------
+    question : Question
+        What is asked.
+    name : str
+        Of the tree.
+    trees : sequence of FileTree
+        One of each file that has it.
+    firsts : sequence of int
+        Number of the first event of each partition of the version.
+    """
     places = [_place(question, tree) for tree in trees]
     first, stop = question.value.partitions or (0, max(1, question.version.partitions))
-    events = question.backend.partition_events(question.version)
-    firsts = list(accumulate(events, initial=0))
     chosen = [(place, tree.table) for place, tree in zip(places, trees, strict=True) if first <= place < stop]
     tables = _united(name, [table for _, table in chosen])
     if name == SECTIONS_TREE and question.value.lumimask is not None:
