@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CXX_FILES = $(shell find ceph_cls -name '*.cc' -o -name '*.h')
 
+# The tests start many processes, which would each compile the same modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv build test test-fast soak test-dask-awkward protocol lint ctest fuzz ceph-packages object-class format demo demo-ceph demo-served notebooks bench clean
 

@@ -632,9 +632,12 @@ def test_a_client_sees_which_files_a_job_left_out_and_retries_them(tmp_path: Pat
             client.ingest("dy", good)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Two worker processes, which are started again when they die."""
+    """Two worker processes, which are started again when they die.
+
+    Each test has its own: where workers died, one may be missing for good.
+    """
     with LocalCluster(
         n_workers=2,
         threads_per_worker=1,
@@ -708,7 +711,7 @@ def test_a_job_survives_the_death_of_dask_workers(home: Home, cluster: Any, nano
 @pytest.mark.slow
 def test_a_file_at_which_dask_workers_die_is_named(home: Home, cluster: Any) -> None:
     # Not at once: Dask does not start a worker again that dies while it starts.
-    deadly = Call("deadly.root", os.system, ("sleep 2; kill -KILL $PPID",))
+    deadly = Call("deadly.root", os.system, ("sleep 3; kill -KILL $PPID",))
     calls: list[Call[Any]] = [deadly, Call("good.root", os.getpid, ())]
 
     with DaskWorkers(home.store, cluster.scheduler_address) as workers:
