@@ -59,7 +59,8 @@ class RunningService:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(engine, "open_store", lambda _: client.store)
-            service = Service(Settings(**{"store": client.url, "listen": "127.0.0.1:0", **settings}))
+            own = {"store": client.url, "listen": "127.0.0.1:0", "query_processes": 0}
+            self.service = service = Service(Settings(**own | settings))
         if client.datasets():
             service.engine._catalog = _catalog_of(client)
         try:

@@ -84,7 +84,12 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Whether no query runs or is being planned."""
-        return not self._runs and not self._planned.total()
+        return not self._runs and not self.planning
+
+    @property
+    def planning(self) -> int:
+        """Queries that are being planned, or answered with their plan."""
+        return self._planned.total()
 
     def admit(self, client: str) -> AbstractContextManager[None]:
         """Refuse a new query if there is too much to do; return what counts it while it is planned.
@@ -95,7 +100,7 @@ class Dispatcher:
             If there is; it says when to try again.
         """
         settings, runs = self._settings, self._runs.values()
-        count = len(runs) + self._planned.total()
+        count = len(runs) + self.planning
         own = [run for run in runs if run.client == client]
         own_count = len(own) + self._planned[client]
         if self._draining:

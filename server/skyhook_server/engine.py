@@ -17,7 +17,7 @@ from skyhook_casa.catalog.place import catalog_address
 from skyhook_casa.cores import usable_cores
 from skyhook_casa.errors import NotFound, ServiceBusy, SkyhookError
 from skyhook_casa.protocol import delivery_pb2 as pb
-from skyhook_casa.stores import open_store
+from skyhook_casa.stores import MemoryStore, open_store
 from skyhook_casa.work import Work
 
 from .cluster import REMOTE_THREADS, Cluster
@@ -28,6 +28,7 @@ from .metrics import Metrics, count_of
 from .place import Made
 from .planner import Planner
 from .plans import Prepared
+from .query_processes import DEFAULT_MAX, QueryProcesses
 from .query_run import QueryRun
 from .remembered import RememberingCatalog
 from .result_cache import ResultCache
@@ -43,7 +44,15 @@ _log = get_logger(__name__)
 
 
 class Engine:
-    """Runs queries. Belongs to one event loop."""
+    """Runs queries. Belongs to one event loop.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the service.
+    metrics : Metrics
+        What counts queries and their answers.
+    """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
@@ -52,11 +61,15 @@ class Engine:
         self.store_name = without_secrets(self.store.url)
         self.shelf = Shelf(settings.ticket_s)
         self.relay = Relay()
-        threads = settings.workers or max(usable_cores(), REMOTE_THREADS if self.store.pushes_down else 0)
-        self.cluster = Cluster(settings, self.store, self.shelf, self.relay, threads)
+        cores = usable_cores()
+        workers = settings.workers or max(cores, REMOTE_THREADS if self.store.pushes_down else 0)
+        self.cluster = Cluster(settings, self.store, self.shelf, self.relay, workers)
         self.dispatcher = Dispatcher(self.cluster, settings)
         self.cache = ResultCache(settings.cache_bytes, settings.split_bytes)
         self.threads = ThreadPoolExecutor(THREADS, "call")
+        most = min(cores, DEFAULT_MAX) if settings.query_processes is None else settings.query_processes
+        # What lies in our memory no other process has.
+        self.query_processes = QueryProcesses(settings, 0 if isinstance(self.store, MemoryStore) else most)
         self.chores = ThreadPoolExecutor(CHORES, "chore")
         self._began_s = time.monotonic()
         self._catalog: Catalog | None = None
@@ -102,6 +115,7 @@ class Engine:
         """End what runs."""
         for run in self.dispatcher.runs:
             run.cancel()
+        await self.query_processes.close()
         await self.dispatcher.close()
         await self.cluster.close()
         self.relay.close()
@@ -119,7 +133,8 @@ class Engine:
         """
         began_s = time.monotonic()
         at_once = start.at_once and not (start.held.whole or start.held.begun)
-        known = self.planner.known(start)
+        is_new = at_once and self.query_processes.want(start)
+        known = None if is_new else self.planner.known(start)
         if known is not None and not at_once:
             return known[0].message
         if known is not None and self._is_kept(*known):
@@ -130,6 +145,11 @@ class Engine:
         except ServiceBusy:  # with a run, but not with a plan
             return (await loop.run_in_executor(self.threads, self.planner.prepare, start)).message
         with admitted:
+            plan = await self.query_processes.resolve(query_id, client, start) if is_new else None
+            if plan is not None:
+                return self._passed_on(plan, began_s)
+            if self.dispatcher.planning > 1:
+                self.query_processes.overlap()
             begin = partial(self._begun, query_id, start, at_once)
             prepared, work, made = await loop.run_in_executor(self.threads, begin)
         if work is None:
@@ -164,6 +184,22 @@ class Engine:
             self.cluster.forget(run.query_id)
         if plan.HasField("answer"):
             self._note("done", time.monotonic() - began_s)
+        return plan
+
+    def answered(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan:
+        """Return what `resolve` does for a question `at_once`; it blocks, and any thread may call it."""
+        began_s = time.monotonic()
+        prepared, work, made = self._begun(query_id, start, True)
+        if work is None:
+            return prepared.message
+        return self._answer(QueryRun(self, query_id, client, prepared, work, start), made, began_s)
+
+    def _passed_on(self, plan: pb.QueryPlan, began_s: float) -> pb.QueryPlan:
+        """Return a plan that another process made, and count its answer if it has one."""
+        if plan.HasField("answer"):
+            seconds = time.monotonic() - began_s
+            self.metrics.count_answer(plan.answer, seconds)
+            self._note("done", seconds)
         return plan
 
     def new_query_id(self) -> str:
@@ -232,5 +268,6 @@ class Engine:
         metrics.held_bytes.set_function(lambda: self.dispatcher.held_bytes)
         metrics.shelf_bytes.set_function(lambda: self.shelf.nbytes)
         metrics.cache_bytes.set_function(lambda: self.cache.nbytes)
+        metrics.query_processes.set_function(lambda: self.query_processes.count)
         metrics.workers.set_function(lambda: self.cluster.workers)
         metrics.worker_threads.set_function(lambda: self.cluster.threads)

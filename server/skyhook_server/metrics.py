@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.protocol import delivery_pb2 as pb
 
 Outcome = Literal["done", "failed", "cancelled"]
 Source = Literal["task", "direct", "cache"]
@@ -58,6 +59,9 @@ class Metrics:
         self.cache_hits = self._counter("cache_hits", "Queries whose answer was found in the cache.")
         self.cache_misses = self._counter("cache_misses", "Queries whose answer was not there.")
         self.cache_bytes = self._gauge("cache_bytes", "Bytes in the cache.")
+        self.query_processes = self._gauge(
+            "query_processes", "Processes that plan queries and answer short ones."
+        )
         self.workers = self._gauge("workers", "Dask workers.")
         self.worker_threads = self._gauge("worker_threads", "Threads of all workers together.")
         self.ingest_jobs = Gauge(
@@ -66,6 +70,15 @@ class Metrics:
         for state in JOB_STATES:
             self.ingest_jobs.labels(state)
         self._server: tuple[WSGIServer, Thread] | None = None
+
+    def count_answer(self, answer: pb.Answer, seconds: float) -> None:
+        """Count an answer that another process gave with the plan, after so many seconds."""
+        self.first_batch_seconds.observe(seconds)
+        (self.cache_hits if answer.end.report.splits_cached else self.cache_misses).inc()
+        for split in answer.splits:
+            self.splits.labels("cache" if split.report.splits_cached else "direct").inc()
+            self.events_delivered.inc(split.events)
+            self.bytes_delivered.inc(split.nbytes)
 
     def text(self) -> str:
         """Return all values in the form that Prometheus reads."""

@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     workers: int | None = Field(
         None, ge=1, description="Threads of the local workers; by default one for each usable core."
     )
+    query_processes: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that plan queries and answer short ones, started when many are asked at once; "
+        "by default one for each usable core, at most 4; 0: none.",
+    )
     delivery: Literal["direct", "relay"] = Field(
         "direct",
         description="`direct`: clients fetch from the workers of a cluster; "
