@@ -812,6 +812,7 @@ class TestOpening:
         other.close()
         assert catalog.commit_version("dy", SCHEMA, []).number == 1
 
+    @pytest.mark.slow
     def test_a_forked_child_makes_connections_of_its_own(self, tmp_path: Path) -> None:
         """SQLite connections must not cross a fork; a fresh process keeps threads out of the way."""
         script = (

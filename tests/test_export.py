@@ -237,6 +237,7 @@ def test_an_rntuple_holds_the_answer_in_several_clusters(client: Client, events:
 
 
 @pytest.mark.parametrize("kind", ["ttree", "rntuple"])
+@pytest.mark.slow
 def test_coffea_reads_a_written_root_file_as_nanoaod(client: Client, kind: str, tmp_path: Path) -> None:
     """With counters that were not asked for; cross references between collections work."""
     pytest.importorskip("coffea")

@@ -187,6 +187,7 @@ def test_an_ingest_that_finds_its_object_there_keeps_it(site: Site) -> None:
     assert site.store.exists(name)
 
 
+@pytest.mark.slow
 def test_ingests_and_collections_at_once_lose_nothing(site: Site) -> None:
     """Four contents are made, committed, dropped and collected again and again.
 

@@ -167,6 +167,7 @@ def cmdline(pid: int) -> str:
         return ""
 
 
+@pytest.mark.slow
 def test_an_object_that_is_gone_is_made_again(tmp_path: Path, path: Path, undisturbed: list[str]) -> None:
     start_and_kill(tmp_path, path, 4)
     store = DirectoryStore(tmp_path / "store")
@@ -177,6 +178,7 @@ def test_an_object_that_is_gone_is_made_again(tmp_path: Path, path: Path, undist
     assert all(store.exists(name) for name in undisturbed)
 
 
+@pytest.mark.slow
 def test_other_options_begin_another_job(tmp_path: Path, path: Path) -> None:
     """What a killed ingest made with other options does not fit and is not taken."""
     start_and_kill(tmp_path, path, 3)

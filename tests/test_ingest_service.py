@@ -317,6 +317,7 @@ def test_a_retry_after_the_repair_makes_only_what_failed(home: Home) -> None:
     assert message.partitions_made + message.partitions_reused == len(home.objects())
 
 
+@pytest.mark.slow
 def test_a_retry_of_a_job_that_skipped_files_adds_only_those(home: Home) -> None:
     """Also if the job was to replace what was there: it has done so."""
     jobs = home.service()
@@ -361,6 +362,7 @@ def progress_of(job: ServiceJob) -> pb.IngestJob:
 # -- services come and go ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_jobs_go_on_in_the_next_service(home: Home) -> None:
     """The one before ended in order: what it made is made no second time."""
     first = home.gated(running_max=1)
@@ -607,6 +609,7 @@ def test_too_many_waiting_jobs_are_refused_with_a_time(
 # -- Dask and whole services ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_client_sees_which_files_a_job_left_out_and_retries_them(tmp_path: Path) -> None:
     """Through the whole service, as a user does it."""
     embedded = skyhook_casa.connect(tmp_path / "store", progress=False)

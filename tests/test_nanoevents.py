@@ -25,11 +25,14 @@ from skyhook_client import Client
 from skyhook_client.coffea.answer import Answer
 from skyhook_client.coffea.events import grouped, of_query
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Missing cross-reference:RuntimeWarning",
-    "ignore:Branch .* already exists:RuntimeWarning",
-    "ignore:distinctChildrenDeep may not:UserWarning",
-)
+pytestmark = [
+    pytest.mark.slow,  # to import coffea alone takes some seconds
+    pytest.mark.filterwarnings(
+        "ignore:Missing cross-reference:RuntimeWarning",
+        "ignore:Branch .* already exists:RuntimeWarning",
+        "ignore:distinctChildrenDeep may not:UserWarning",
+    ),
+]
 CUT = "nMuon >= 2 and any(Muon_pt > 20)"
 NANOAOD_SAMPLES = [
     "nano_dy.root",

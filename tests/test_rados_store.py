@@ -205,6 +205,7 @@ class TestClass:
 
 
 class TestUnreachable:
+    @pytest.mark.slow
     def test_a_monitor_that_is_away_is_an_error_in_time(self, tmp_path: Path) -> None:
         conf = tmp_path / "ceph.conf"
         conf.write_text(

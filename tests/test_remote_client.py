@@ -174,6 +174,7 @@ def shared_service() -> Iterator[FakeService]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_each_event_comes_once_however_often_it_breaks(
     shared_service: FakeService, data: st.DataObject
 ) -> None:

@@ -196,6 +196,7 @@ def test_the_same_request_again_is_the_same_job(home: Home) -> None:
     assert jobs.save(request()).job_id == jobs.save(request()).job_id
 
 
+@pytest.mark.slow
 def test_a_client_sees_the_job_and_can_cancel_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for it is told."""
     monkeypatch.setattr("skyhook_server.service.workers_of", lambda *_: home.gate)

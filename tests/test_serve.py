@@ -102,6 +102,7 @@ def stopping(served: ServeProcess) -> None:
     wait_until(lambda: "stopping" in served.log_text(), "the service stops")
 
 
+@pytest.mark.slow
 def test_the_ready_line_says_where_the_service_and_its_metrics_are(
     embedded_client: Client, tmp_path: Path
 ) -> None:
@@ -179,6 +180,7 @@ def test_a_host_of_another_machine_is_one_message_and_exit_code_1(embedded_clien
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_one_message_and_exit_code_1(embedded_client: Client) -> None:
     done = run("--store", embedded_client.url, "serve", "--listen", "everywhere")
     assert done.returncode == 1

@@ -278,6 +278,7 @@ def test_the_command_line_loads_nothing_of_the_service() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_missing_package_of_the_service_is_named_with_what_to_install() -> None:
     code = (
         "import sys; sys.modules['structlog'] = None; "

@@ -120,6 +120,7 @@ def test_explain_still_refuses_what_some_files_lack(site: Client, tmp_path: Path
 
 
 @pytest.mark.parametrize("execution", ["auto", "pushdown"])
+@pytest.mark.slow
 def test_explain_foresees_where_a_query_of_an_unstored_function_runs(tmp_path: Path, execution: str) -> None:
     """Alone or beside others, its column can be asked for inside the storage."""
     client = skyhook_casa.connect(MemoryStore(runs_class=True), progress=False, functions=[ALLOWED])
@@ -138,6 +139,7 @@ def test_explain_foresees_where_a_query_of_an_unstored_function_runs(tmp_path: P
 
 
 # -- read-only ----------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_who_may_not_write_into_the_catalog_computes_with_each_query(tmp_path: Path, address: str) -> None:
     """In SQLite and in PostgreSQL."""
     client = make_site(tmp_path, address)
