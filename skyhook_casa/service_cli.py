@@ -92,7 +92,7 @@ def top(
 
 @jobs_app.callback()
 def jobs(context: typer.Context) -> None:
-    """List the ingest jobs, oldest first; `jobs cancel` and `jobs retry` act on one."""
+    """List the ingests and saves, oldest first; `jobs cancel` and `jobs retry` act on one."""
     if context.invoked_subcommand is None:
         with connect(**context.obj) as client:
             found = client.jobs()
@@ -130,7 +130,7 @@ def job_line(job: IngestJob) -> str:
     when = f"{job.updated:%Y-%m-%d %H:%M:%S}"
     kept = "" if job.events_kept is None else f", {job.events_kept:,} kept"
     done = f"{job.events_done:,} of {total} events{kept}{made}"
-    line = f"{job.job_id}  {job.state:<9}  {when}  {job.dataset}  {done}"
+    line = f"{job.job_id}  {job.state:<11}  {when}  {job.dataset}  {done}"
     failures = [failure_line(one) for one in job.failures]
     # Of one bad file alone, its line says what the error says.
     return "\n".join([line, *([f"    {job.error}"] if job.error and len(failures) != 1 else []), *failures])

@@ -223,7 +223,7 @@ def test_a_job_that_failed_is_listed_with_its_reason() -> None:
     updated = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
     failed = IngestJob("a1", "dy", "failed", 2, 0, 10, None, updated, error="b.root is cut short")
     assert job_line(failed) == (
-        "a1  failed     2026-05-04 03:02:01  dy  10 of ? events\n    b.root is cut short"
+        "a1  failed       2026-05-04 03:02:01  dy  10 of ? events\n    b.root is cut short"
     )
 
 

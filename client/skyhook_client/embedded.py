@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from skyhook_casa.errors import InvalidRequest, NotFound
 from skyhook_casa.stores import MemoryStore
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from skyhook_casa.stores import ObjectStore
     from skyhook_casa.tally import Tally
     from skyhook_casa.verify import Verification
+
+CALL_AGAIN: Final = (
+    "the same ingest or save again, with the same files and options, goes on and makes only what is missing"
+)
+"""What to do about a job that was interrupted."""
 
 
 class EmbeddedBackend(Backend, JobControl):
@@ -216,22 +221,25 @@ class EmbeddedBackend(Backend, JobControl):
 
     def save(self, question: Question, name: str, progress: SaveCallback, **options: Any) -> SaveReport:
         """See `Backend.save`."""
+        from skyhook_casa.catalog import JobLease
         from skyhook_casa.ingest.job import choose_workers
         from skyhook_casa.saving.request import SaveRequest
         from skyhook_casa.saving.run import SaveRun
 
         workers = options.pop("workers", None)
-        run = SaveRun(
-            self.catalog,
-            self.store,
-            SaveRequest(name, question.value, question.execution, **options),
-            threads=self.threads,
-            functions=self.functions,
-            changed=progress,
-        )
-        with choose_workers(workers, self.store, run.nbytes) as chosen:
-            run.make(chosen)
-        return run.commit()
+        with JobLease(self.catalog) as lease:
+            run = SaveRun(
+                self.catalog,
+                self.store,
+                SaveRequest(name, question.value, question.execution, **options),
+                threads=self.threads,
+                functions=self.functions,
+                changed=progress,
+                begun=lease.keep,
+            )
+            with choose_workers(workers, self.store, run.nbytes) as chosen:
+                run.make(chosen)
+            return run.commit()
 
     def origin(self, version: DatasetVersion) -> Origin | None:
         """See `Backend.origin`."""
@@ -246,41 +254,48 @@ class EmbeddedBackend(Backend, JobControl):
 
     def cancel_job(self, job: IngestJob) -> IngestJob:
         """Give a job up: the process that runs it ends with an error when it next notes anything."""
-        if job.state != "running":
-            raise InvalidRequest(f"ingest job {job.job_id} is {job.state}; only a running one can be ended")
         for known in self.catalog.jobs():
             if str(known.id) == job.job_id:
-                self.catalog.drop_job(known)
-                return replace(job, state="cancelled")
+                return self._cancelled(known)
         raise NotFound(f"no ingest job {job.job_id}")
 
     def retry_job(self, job: IngestJob) -> IngestJob:
-        """Refuse: only a caller of `ingest` runs jobs here.
+        """Refuse: only a caller of `ingest` or `save` runs jobs here.
 
         Raises
         ------
         InvalidRequest
             Always.
         """
-        raise InvalidRequest(
-            f"ingest job {job.job_id} ran in a process of its own; call ingest again with the same files and "
-            "options: only what is missing is made"
-        )
+        raise InvalidRequest(f"job {job.job_id} ran in a process of its own: {CALL_AGAIN}")
+
+    def _cancelled(self, job: Job) -> IngestJob:
+        if job.key in self.catalog.service_job_ids():
+            state = self.catalog.cancel_service_job(job.key).state
+            return replace(self._job(job), state=state)
+        if job.state not in ("running", "interrupted"):
+            raise InvalidRequest(f"job {job.id} is {job.state}; only one that has not ended can be cancelled")
+        found = self._job(job)
+        self.catalog.drop_job(job)
+        return replace(found, state="cancelled", error="")
 
     def _job(self, job: Job) -> IngestJob:
         described = json.loads(job.description) if job.description else {}
         files = described.get("files", [])
-        recorded = sum(part.entry_stop - part.entry_start for part in self.catalog.job_partitions(job))
+        parts = self.catalog.job_partitions(job)
         events = sum(entries for _, _, _, entries, _ in files)
+        saves, done = "request" in described, job.state == "done"
         return IngestJob(
             str(job.id),
             job.dataset,
             job.state,
             files=len(files),
             events=events,
-            events_done=events if job.state == "done" else recorded,
+            events_done=events if done else sum(part.entry_stop - part.entry_start for part in parts),
             version=job.version,
             updated=job.updated,
+            error=f"the process that ran it ended: {CALL_AGAIN}" if job.state == "interrupted" else "",
+            events_kept=sum(part.events for part in parts) if saves and not done else None,
             control=self,
         )
 

@@ -1,4 +1,4 @@
-"""Ingest jobs as a client sees them."""
+"""Jobs, ingests and saves, as a client sees them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class JobControl(ABC):
 
 @dataclass(frozen=True, slots=True)
 class IngestJob:
-    """An ingest at one moment; `Client.jobs` gives them."""
+    """An ingest or a save at one moment; `Client.jobs` gives them."""
 
     job_id: str
     dataset: str
     state: str
-    """`queued`, `running`, `done`, `failed` or `cancelled`."""
+    """`queued`, `running`, `done`, `failed` or `cancelled`; of a store that this process opens also
+    `interrupted`: the process that ran it ended."""
     files: int
     events: int
     """Events of the files; 0 until they are known."""
@@ -39,9 +40,9 @@ class IngestJob:
     version: int | None
     """The version it made, once done."""
     updated: datetime
-    """When it last did anything, in UTC."""
+    """When it was last worked on, in UTC."""
     error: str = ""
-    """Why it failed."""
+    """Why it failed or was interrupted."""
     failures: tuple[FileFailure, ...] = ()
     """Files that could not be ingested, each with what to do about it."""
     events_kept: int | None = None

@@ -11,6 +11,7 @@ import os
 from .database import open_database
 from .derived import Derived
 from .jobs import Jobs
+from .lease import JobLease
 from .service_jobs import ServiceJobs
 from .tallies import Tallies
 from .types import (
@@ -41,6 +42,7 @@ __all__ = [
     "DerivedSet",
     "FileInfo",
     "Job",
+    "JobLease",
     "MetaTree",
     "NewPartition",
     "ObjectInfo",

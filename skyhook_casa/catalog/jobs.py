@@ -1,11 +1,16 @@
-"""Ingest jobs: what a killed ingest has made already, so that it goes on from there."""
+"""Jobs, ingests and saves: what a killed one has made already, so that it goes on from there.
+
+The process that works on a job says so every few seconds (`skyhook_casa.catalog.lease`): a job of which
+that was not said for longer is interrupted. Of a job that a service does, the service's own lease decides.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
@@ -19,9 +24,19 @@ from .rows import Rows
 from .service_jobs import finish_service_job
 from .types import FileInfo, Job, MetaTree, NewPartition, ObjectInfo
 
+LEASE_S: Final = 60.0
+"""A job of which nobody said for so long that it is worked on is interrupted."""
+
+_OPEN: Final = ("running", "interrupted")
 _jobs = select(*t.jobs.columns).order_by(t.jobs.c.id)
+_with_service = (
+    select(*t.jobs.columns, t.service_jobs.c.state, t.service_jobs.c.lease_until)
+    .select_from(t.jobs)
+    .outerjoin(t.service_jobs, t.service_jobs.c.job_id == t.jobs.c.key)
+    .order_by(t.jobs.c.id)
+)
 _job = _jobs.where(t.jobs.c.key == bindparam("key"))
-_idle = _jobs.where(t.jobs.c.state == "running", t.jobs.c.updated < bindparam("time_s"))
+_idle = _jobs.where(t.jobs.c.state.in_(_OPEN), t.jobs.c.updated < bindparam("time_s"))
 _job_partitions = (
     select(
         t.partitions.c.events,
@@ -48,7 +63,7 @@ _job_trees = (
 
 
 class Jobs:
-    """The part of `Catalog` that remembers ingest jobs."""
+    """The part of `Catalog` that remembers ingests and saves."""
 
     _database: Database
 
@@ -79,6 +94,19 @@ class Jobs:
                 raise InvalidRequest(f"job {key!r} is for dataset {job.dataset!r}, not {dataset!r}")
             _update(connection, job.id, state="running", version=None)
             return _make_job(connection.execute(_job, {"key": key}).one())
+
+    def keep_job(self, job: Job) -> bool:
+        """Say that a process still works on a job; return whether it is one that can be worked on."""
+        mine = (t.jobs.c.id == job.id) & t.jobs.c.state.in_(_OPEN)
+        with self._database.write() as connection:
+            statement = t.jobs.update().where(mine).values(state="running", updated=time.time())
+            return connection.execute(statement).rowcount == 1
+
+    def interrupt_job(self, job: Job) -> None:
+        """Say that nobody works on a job any more; nothing, if it is done or was given up."""
+        mine = (t.jobs.c.id == job.id) & (t.jobs.c.state == "running")
+        with self._database.write() as connection:
+            connection.execute(t.jobs.update().where(mine).values(state="interrupted"))
 
     def record_partition(self, job: Job, partition: NewPartition) -> None:
         """Remember a partition whose object is in the store: `gc` keeps it, a second run skips it.
@@ -119,9 +147,10 @@ class Jobs:
             return [make_tree(row) for row in connection.execute(_job_trees, {"job_id": job.id})]
 
     def jobs(self) -> list[Job]:
-        """Return all jobs, oldest first."""
+        """Return all jobs, oldest first, each in the state that it is in now."""
+        now_s = time.time()
         with self._database.read() as connection:
-            return [_make_job(row) for row in connection.execute(_jobs)]
+            return [_now(row, now_s) for row in connection.execute(_with_service)]
 
     def drop_job(self, job: Job) -> None:
         """Give a job up: `gc` then frees what only it has made."""
@@ -129,7 +158,7 @@ class Jobs:
             _forget(connection, job.id)
 
     def jobs_idle_since(self, time_s: float) -> list[Job]:
-        """Return the running jobs that recorded nothing since that time."""
+        """Return the unfinished jobs that nobody worked on since that time."""
         with self._database.read() as connection:
             return [_make_job(row) for row in connection.execute(_idle, {"time_s": time_s})]
 
@@ -176,6 +205,18 @@ def _forget_progress(connection: Connection, job_id: int) -> None:
 def _forget(connection: Connection, job_id: int) -> None:
     _forget_progress(connection, job_id)
     connection.execute(t.jobs.delete().where(t.jobs.c.id == job_id))
+
+
+def _now(row: Sequence[Any], now_s: float) -> Job:
+    """Return a job in the state that its lease, or that of the service which does it, gives it."""
+    *own, service_state, service_lease_s = row
+    job = _make_job(own)
+    if service_state is not None:
+        dead = service_state == "running" and service_lease_s <= now_s  # the next service goes on with it
+        return replace(job, state="queued" if dead else service_state)
+    if job.state == "running" and job.updated.timestamp() + LEASE_S <= now_s:
+        return replace(job, state="interrupted")
+    return job
 
 
 def _make_job(row: Sequence[Any]) -> Job:

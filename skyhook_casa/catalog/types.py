@@ -200,20 +200,21 @@ class DatasetInfo:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An ingest that is running, or was killed and can go on."""
+    """An ingest or a save that is running, or was interrupted and can go on."""
 
     id: int
     key: str
     """Hash of the files and options: the same call finds its job again."""
     dataset: str
     state: str
-    """`running`, or `done` once its version is committed."""
+    """`running`; `interrupted` if nobody works on it; `done` once its version is committed. Of one that a
+    service does, as in `ServiceJob`."""
     description: str
     """What the caller wants to remember, as JSON."""
     version: int | None
     """The version it made, once done."""
     updated: datetime
-    """When it last recorded anything, in UTC."""
+    """When a process last said that it works on it, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)

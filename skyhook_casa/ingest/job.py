@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..catalog import Catalog
+from ..catalog import Catalog, JobLease
 from ..cores import usable_cores
 from ..errors import InvalidRequest
 from ..object_format import CHUNK_EVENTS
@@ -99,11 +99,12 @@ def ingest(
         if progress is not None and report.files:
             progress(report.events_done, report.events)
 
-    run = IngestRun(catalog, store, request, changed=changed)
-    nbytes = bytes_of(run.find())
-    with workers if isinstance(workers, Workers) else choose_workers(workers, store, nbytes) as chosen:
-        run.make(chosen)
-    return run.commit()
+    with JobLease(catalog) as lease:
+        run = IngestRun(catalog, store, request, changed=changed, begun=lease.keep)
+        nbytes = bytes_of(run.find())
+        with workers if isinstance(workers, Workers) else choose_workers(workers, store, nbytes) as chosen:
+            run.make(chosen)
+        return run.commit()
 
 
 def choose_workers(count: int | None, store: ObjectStore, nbytes: int) -> Workers:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from ..catalog import Catalog, FileInfo, MetaTree, NewPartition, ObjectInfo
+from ..catalog import Catalog, FileInfo, Job, MetaTree, NewPartition, ObjectInfo
 from ..errors import IngestError, QueryCancelled, SkyhookError
 from ..schema import Schema
 from ..stores import ObjectStore
@@ -49,6 +49,8 @@ class IngestRun:
         over what it finds of the same files. By default a hash of files and options.
     changed : callable, optional
         Called with the report whenever it has changed.
+    begun : callable, optional
+        Called with the job as soon as there is one.
     cancelled : callable, optional
         Asked often whether to stop.
     """
@@ -61,6 +63,7 @@ class IngestRun:
         *,
         key: str | None = None,
         changed: Callable[[IngestReport], None] = lambda _: None,
+        begun: Callable[[Job], None] = lambda _: None,
         cancelled: Callable[[], bool] = never,
     ) -> None:
         self.report = IngestReport(request.dataset)
@@ -71,6 +74,7 @@ class IngestRun:
         self._options = request.encode_options
         self._key = key
         self._changed = changed
+        self._begun = begun
         self._cancelled = cancelled
         self._run = uuid.uuid4().hex
         self._errors: list[SkyhookError] = []
@@ -113,6 +117,7 @@ class IngestRun:
         self._refuse_bad_files()
         self._infos = {file.path: _file_info(file) for file in self._files}
         self._job = self._catalog.begin_job(self._request.dataset, *self._key_and_description())
+        self._begun(self._job)
         self._take_recorded()
         self._sum_up()
         for call, stored in workers.run(self._missing(), self._cancelled):

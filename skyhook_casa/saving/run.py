@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from .. import __version__
-from ..catalog import Catalog, DatasetVersion, FileInfo, MetaTree, NewPartition, ObjectInfo, Partition
+from ..catalog import Catalog, DatasetVersion, FileInfo, Job, MetaTree, NewPartition, ObjectInfo, Partition
 from ..column_sets.derivation import mentioned_by
 from ..column_sets.derived import ready
 from ..definitions import needed
@@ -56,6 +56,8 @@ class SaveRun:
         Under which the catalog remembers what was made; by default a hash of the request.
     changed : callable, optional
         Called with the report whenever it has changed.
+    begun : callable, optional
+        Called with the job as soon as there is one.
     cancelled : callable, optional
         Asked often whether to stop.
 
@@ -79,6 +81,7 @@ class SaveRun:
         functions: Sequence[str] = (),
         key: str | None = None,
         changed: ProgressCallback = lambda _: None,
+        begun: Callable[[Job], None] = lambda _: None,
         cancelled: Callable[[], bool] = never,
     ) -> None:
         check_execution(request.execution, store, store.url)
@@ -86,7 +89,7 @@ class SaveRun:
         self._began_s = time.monotonic()
         self._catalog, self._store, self._request = catalog, store, request
         self._threads, self._functions = threads, functions
-        self._key, self._changed, self._cancelled = key, changed, cancelled
+        self._key, self._changed, self._begun, self._cancelled = key, changed, begun, cancelled
         self._plan = plan(catalog, request.query)
         self._schema = saved_schema(catalog, self._plan.version, self._plan.outputs)
         self._expected = _newest_number(catalog, request.name, self._plan.version)
@@ -114,6 +117,7 @@ class SaveRun:
         self._plan = ready(self._plan, self._catalog, self._store, self._threads, self._functions)
         self._files = self._catalog.files(self.version)
         self._job = self._catalog.begin_job(self._request.name, *self._key_and_description())
+        self._begun(self._job)
         report, limit = self.report, self._request.query.limit
         report.files, report.events, report.source_bytes = len(self._files), self.version.events, self.nbytes
         self._trees = self._kept_trees(workers)
@@ -141,7 +145,6 @@ class SaveRun:
         SkyhookError
             As `Catalog.commit_version`.
         """
-        report, asked = self.report, self.version
         if self._cancelled():
             raise QueryCancelled(
                 f"saving {self._request.name!r} was cancelled; a retry makes what is missing"
