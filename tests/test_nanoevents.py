@@ -125,7 +125,6 @@ def nano_events(nano_file: Path) -> Any:
 
 
 # -- equal to coffea's --------------------------------------------------------------------------
-@pytest.mark.slow
 def test_every_field_and_reference_equals_coffeas(client: Client, nano_events: Any) -> None:
     """The generated file, embedded and through a service."""
     events = client.query("dy").nanoevents(mode="eager")
@@ -134,7 +133,6 @@ def test_every_field_and_reference_equals_coffeas(client: Client, nano_events: A
     assert assert_equal_references(events, nano_events) >= 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NANOAOD_SAMPLES)
 def test_every_field_and_reference_of_a_real_file_equals_coffeas(name: str) -> None:
     """Simulation, data, open data and an RNTuple; touched one by one, as an analyst does."""
@@ -149,7 +147,6 @@ def test_every_field_and_reference_of_a_real_file_equals_coffeas(name: str) -> N
     assert assert_equal_references(events, expected) >= 8
 
 
-@pytest.mark.slow
 def test_a_wrong_index_is_noticed_by_these_tests() -> None:
     """The comparison of references can fail."""
     path = sample("nano_dy.root")
