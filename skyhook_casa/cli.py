@@ -10,6 +10,7 @@ import typer
 
 from . import __version__, connect
 from .ceph_cluster.cli import app as ceph_app
+from .cli_words import for_shell
 from .column_cli import add_to as add_column_commands
 from .errors import InvalidRequest, SkyhookError, StoreError
 from .query_cli import Dataset, Version, names_of
@@ -254,7 +255,7 @@ def main() -> None:
     try:
         app(prog_name="skyhook-casa")
     except SkyhookError as error:
-        typer.echo(f"skyhook-casa: {error}", err=True)
+        typer.echo(f"skyhook-casa: {for_shell(str(error))}", err=True)
         sys.exit(EXIT_ERROR)
 
 

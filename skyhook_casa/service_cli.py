@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from . import connect
+from .cli_words import for_shell
 from .errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
@@ -133,13 +134,14 @@ def job_line(job: IngestJob) -> str:
     line = f"{job.job_id}  {job.state:<11}  {when}  {job.dataset}  {done}"
     failures = [failure_line(one) for one in job.failures]
     # Of one bad file alone, its line says what the error says.
-    return "\n".join([line, *([f"    {job.error}"] if job.error and len(failures) != 1 else []), *failures])
+    why = [f"    {for_shell(job.error)}"] if job.error and len(failures) != 1 else []
+    return "\n".join([line, *why, *failures])
 
 
 def failure_line(failure: FileFailure) -> str:
     """Return a bad file, and what to do about it, in one line."""
     named = "" if failure.path in failure.message else f"{failure.path}: "
-    return f"    {named}{failure.message}. {failure.advice}"
+    return f"    {named}{failure.message}. {for_shell(failure.advice)}"
 
 
 def _job(jobs: list[IngestJob], job_id: str) -> IngestJob:

@@ -17,7 +17,8 @@ from ingest_helpers import write_root
 from typer.testing import CliRunner, Result
 
 import skyhook_casa
-from skyhook_casa.cli import app
+from skyhook_casa.cli import app, main
+from skyhook_casa.cli_words import for_shell
 from skyhook_casa.errors import InvalidRequest, SkyhookError, StoreError
 from skyhook_client import Client
 
@@ -212,6 +213,34 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("skyhook-casa: there are no datasets in ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("replace=True takes its place", "--replace takes its place"),
+        ("skip_bad_files=True takes the others", "--skip-bad-files takes the others"),
+        ("without Runs (trees=False)", "without Runs (--no-trees)"),
+        ('there: fill={"MET_pt": 0}', "there: --fill 'MET_pt = 0'"),
+        ("missing with fill=, then", "missing with --fill, then"),
+        ("tally(count=True) does", "tally(count=True) does"),
+        ("sum(x, axis=1)", "sum(x, axis=1)"),
+        ("width=3 and fill=3", "width=3 and fill=3"),
+    ],
+)
+def test_hints_name_options_instead_of_keywords(message: str, told: str) -> None:
+    assert for_shell(message) == told
+
+
+def test_a_shell_is_told_its_own_options(
+    store: str, nano_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["skyhook-casa", "-s", store, "add-columns", "dy", str(nano_file), "-c", "MET_pt"]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    assert "a column 'MET_pt' already; --replace takes its place" in capsys.readouterr().err
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ..errors import IngestError, SkyhookError
 from .branches import SkippedBranch
 
 ProgressCallback = Callable[[int, int], None]
-ADVICE = "Correct the file, then retry; with skip_bad_files the others are committed without it."
+ADVICE = "Correct the file, then retry; with skip_bad_files=True the others are committed without it."
 
 
 class FileFailure(NamedTuple):

@@ -145,7 +145,7 @@ def _branches(tree: str, table: pa.Table) -> tuple[dict[str, Any], set[str]]:
             if arrays[counter].tolist() != ak.num(values).tolist():
                 raise InvalidRequest(
                     f"{counter} of the tree {tree!r} would be the counter of {name} and is not; write "
-                    "without Runs and LuminosityBlocks (trees=False, --no-trees)"
+                    "without Runs and LuminosityBlocks (trees=False)"
                 )
             counters.add(counter)
     return arrays, counters

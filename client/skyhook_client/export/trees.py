@@ -105,7 +105,7 @@ def _place(question: Question, tree: FileTree) -> int:
     if tree.partition is None:
         raise ProtocolError(
             f"the service at {question.backend.url} does not say which files begin where, as it is of an "
-            "earlier release; write without Runs and LuminosityBlocks (trees=False, --no-trees)"
+            "earlier release; write without Runs and LuminosityBlocks (trees=False)"
         )
     return tree.partition
 
@@ -155,5 +155,5 @@ def _columns(name: str, table: pa.Table, fields: Sequence[Any]) -> list[Any]:
 def _contradiction(tree: str, branch: str, what: str) -> str:
     return (
         f"the trees {tree!r} of the dataset's files cannot be one: {branch!r} is {what}; "
-        "write each kind of files on its own, or without Runs and LuminosityBlocks (trees=False, --no-trees)"
+        "write each kind of files on its own, or without Runs and LuminosityBlocks (trees=False)"
     )
