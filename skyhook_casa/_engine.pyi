@@ -10,8 +10,9 @@ class ScanReport(TypedDict):
     events_in: int
     """Events looked at (those of pruned chunks included)."""
     events_out: int
-    passed: list[int]
-    """Events left after each term of the cut, in the program's order."""
+    passed: list[int | None]
+    """Events left after each term of the cut, in the program's order; None where zone maps ruled events out
+    for a later term before this one was tried on them."""
     chunks: int
     chunks_pruned: int
     bytes_read: int
@@ -161,10 +162,8 @@ class Scan:
         events_max: int = -1,
         bytes_max: int = -1,
         lookahead_bytes: int = 0,
-        count_steps: bool = False,
     ) -> int:
         """Scan an object through `read`, which is given [start, stop) ranges and returns their bytes.
 
-        `lookahead_bytes` lets one call of `read` ask for the bytes of later chunks too. `count_steps`: what
-        each condition leaves is counted in chunks, too, that zone maps rule out for a later one.
+        `lookahead_bytes` lets one call of `read` ask for the bytes of later chunks too.
         """

@@ -45,13 +45,18 @@ _COUNTED: Final = ("chunks", "chunks_pruned", "bytes_read", "bytes_total")
 class _Counts:
     """What the stages counted."""
 
-    passed: list[int]
-    """Events left after each condition."""
+    passed: list[int | None]
+    """Events left after each condition, as the engine counts them."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
 
+    def none(self) -> _Counts:
+        """Return the counts of as many conditions on no event."""
+        return _Counts([0] * len(self.passed))
+
     def less(self, other: _Counts) -> _Counts:
-        """Return what is left when another's are taken away."""
-        passed = [a - b for a, b in zip(self.passed, other.passed, strict=True)]
+        """Return what is left when those of some of the events are taken away."""
+        pairs = zip(self.passed, other.passed, strict=True)
+        passed = [None if a is None or b is None else a - b for a, b in pairs]
         return _Counts(passed, {name: self.counts[name] - other.counts[name] for name in _COUNTED})
 
 
@@ -114,7 +119,7 @@ class MixedScan:
         stop, counts = left.stop, left.counts
         if done < len(left.events) or 0 <= events_max <= piece.events:
             stop = int(left.events[done - 1]) + 1 if done else first
-            counts = self._select(program, part, first, stop)[1] if done else left.counts.less(left.counts)
+            counts = self._select(program, part, first, stop)[1] if done else left.counts.none()
             self._left = _Left(part.index, stop, left.stop, left.events[done:], left.counts.less(counts))
         result.append_piece(
             piece, self._report(piece, counts, fetched, stop - first, program), left.events + part.first_event

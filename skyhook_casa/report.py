@@ -35,9 +35,9 @@ class Report(Tallied):
     """Events looked at, those included that zone maps ruled out."""
     events_out: int = 0
     """Events delivered."""
-    cutflow: list[tuple[str, int]] = field(default_factory=list)
-    """Each condition in the order tried, and the events that met it and all before it. Events that zone maps
-    ruled out for one count for none before it either, unless columns of several objects are needed."""
+    cutflow: list[tuple[str, int | None]] = field(default_factory=list)
+    """Each condition in the order tried, and the events that met it and all before it; None if they were not
+    all counted, because zone maps ruled events out for a later condition before this one was tried."""
     objects_pruned: int = 0
     """Objects of which zone maps ruled out every chunk."""
     chunks: int = 0
@@ -69,7 +69,8 @@ class Report(Tallied):
         for name in _COUNTED:
             setattr(self, name, getattr(self, name) + counts[name])
         passed = counts["passed"] or [0] * len(self.cutflow)
-        self.cutflow = [(term, n + more) for (term, n), more in zip(self.cutflow, passed, strict=True)]
+        pairs = zip(self.cutflow, passed, strict=True)
+        self.cutflow = [(term, _together(n, more)) for (term, n), more in pairs]
         for stage in ("read", "compute"):
             self.seconds[stage] = self.seconds.get(stage, 0.0) + counts[f"seconds_{stage}"]  # type: ignore[literal-required]
 
@@ -80,7 +81,7 @@ class Report(Tallied):
         if not self.cutflow:
             self.cutflow = [(term, 0) for term, _ in other.cutflow]
         pairs = zip(self.cutflow, other.cutflow, strict=True) if other.cutflow else ()
-        self.cutflow = [(term, n + more) for (term, n), (_, more) in pairs] or self.cutflow
+        self.cutflow = [(term, _together(n, more)) for (term, n), (_, more) in pairs] or self.cutflow
         self.reason = other.reason or self.reason
         for stage, seconds in other.seconds.items():
             if stage != "total":
@@ -103,7 +104,7 @@ class Report(Tallied):
             ("partitions", f"{self.partitions_done} of {self.partitions_planned} done"),
             ("events", f"{self.events_in:,} in, {self.events_out:,} out{kept}"),
         ]
-        lines += [("cut", f"{events:,} left after {text}") for text, events in self.cutflow]
+        lines += [("cut", _step(term, events)) for term, events in self.cutflow]
         lines += [
             ("pruned", f"{self.objects_pruned:,} objects, {self.chunks_pruned:,} of {self.chunks:,} chunks"),
             ("bytes", f"{human_bytes(self.bytes_read)} read, {human_bytes(self.bytes_skipped)} skipped"),
@@ -119,6 +120,17 @@ class Report(Tallied):
         inside = f", {self.partitions_pushed:,} partitions ran in it" if self.partitions_pushed else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"{human_bytes(self.bytes_moved)} from the store{inside}{reason}"
+
+
+def _together(n: int | None, more: int | None) -> int | None:
+    """Return the events of two parts that a condition left; None if they are not known of one."""
+    return None if n is None or more is None else n + more
+
+
+def _step(term: str, events: int | None) -> str:
+    if events is None:
+        return f"? left after {term} (zone maps ruled events out before it was tried)"
+    return f"{events:,} left after {term}"
 
 
 def table_html(lines: Iterable[tuple[str, str]]) -> str:

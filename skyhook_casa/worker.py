@@ -192,7 +192,6 @@ class Worker:
             events_max,
             bytes_max,
             LOOKAHEAD_BYTES,
-            count_steps=True,  # as `MixedScan` does
         )
         for reader in readers:
             self.bytes_moved += reader.nbytes

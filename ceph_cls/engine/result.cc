@@ -56,12 +56,20 @@ void ScanReport::Add(const ScanReport& other) {
   events_out += other.events_out;
   if (passed.size() < other.passed.size()) passed.resize(other.passed.size());
   for (size_t i = 0; i < other.passed.size(); ++i) passed[i] += other.passed[i];
+  for (size_t i = 0; i < other.partial.size(); ++i) {
+    if (other.partial[i]) SetPartial(i);
+  }
   chunks += other.chunks;
   chunks_pruned += other.chunks_pruned;
   bytes_read += other.bytes_read;
   bytes_total += other.bytes_total;
   seconds_read += other.seconds_read;
   seconds_compute += other.seconds_compute;
+}
+
+void ScanReport::SetPartial(size_t term) {
+  if (partial.size() <= term) partial.resize(term + 1, false);
+  partial[term] = true;
 }
 
 void ResultColumn::AppendValid(const uint8_t* from, int64_t n) {

@@ -45,7 +45,10 @@ class GrowingBuffer {
 struct ScanReport {
   int64_t events_in = 0;
   int64_t events_out = 0;
-  std::vector<int64_t> passed;
+  std::vector<int64_t> passed;  // events left after each term
+  // By term, true where that is too few: zone maps ruled events out for a later term, before this one was
+  // tried on them. Empty if all are whole; the last term always is.
+  std::vector<bool> partial;
   int64_t chunks = 0;
   int64_t chunks_pruned = 0;
   int64_t bytes_read = 0;
@@ -54,6 +57,8 @@ struct ScanReport {
   double seconds_compute = 0;
 
   void Add(const ScanReport& other);
+  void SetPartial(size_t term);
+  bool IsPartial(size_t term) const { return term < partial.size() && partial[term]; }
 };
 
 struct ResultColumn {

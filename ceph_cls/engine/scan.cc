@@ -279,23 +279,15 @@ void Scan::Judge(Chunk* chunk) {
   chunk->pruned = chunk->skipped;
   if (chunk->skipped) return;
   chunk->verdicts = JudgeTerms(program_, row_pointers_, chunk->number);
-  chunk->pruned = RulesOut(chunk->verdicts);
-}
-
-// Whether a chunk needs no look: some term keeps nothing of it, and what those before keep need not be
-// counted, or is known.
-bool Scan::RulesOut(const std::vector<Verdict>& verdicts) const {
-  const auto never = std::find(verdicts.begin(), verdicts.end(), Verdict::kNever);
-  if (never == verdicts.end()) return false;
-  if (!limits_.count_steps) return true;
-  return std::all_of(verdicts.begin(), never, [](Verdict v) { return v == Verdict::kAlways; });
+  chunk->pruned =
+      std::find(chunk->verdicts.begin(), chunk->verdicts.end(), Verdict::kNever) != chunk->verdicts.end();
 }
 
 // Returns false if bytes are needed or a limit is passed.
 bool Scan::RunPiece(Chunk* chunk) {
   if (!cut_done_) {
     if (term_ == 0) StartPiece(chunk);
-    if (chunk->skipped || (chunk->pruned && !limits_.count_steps)) return true;
+    if (chunk->skipped) return true;
     if (!Cut(chunk)) return false;
     cut_done_ = true;
   }
@@ -343,18 +335,28 @@ bool Scan::Cut(Chunk* chunk) {
     kept_.clear();
     if (limits_.selection != nullptr) KeepSelected(*chunk);
   }
+  if (chunk->pruned) {
+    CountPruned(*chunk);
+    return true;
+  }
   for (; term_ < program_.terms.size(); ++term_) {
-    const bool left = whole_ ? end_row_ > first_row_ : !kept_.empty();
-    if (left && chunk->verdicts[term_] == Verdict::kNever) {
-      whole_ = false;
-      kept_.clear();
-    } else if (left && chunk->verdicts[term_] != Verdict::kAlways) {
+    if (RowsLeft() > 0 && chunk->verdicts[term_] != Verdict::kAlways) {
       if (!Ask(chunk, term_columns_[term_])) return false;
       ApplyTerm(chunk, term_);
     }
-    report_.passed[term_] += whole_ ? end_row_ - first_row_ : static_cast<int64_t>(kept_.size());
+    report_.passed[term_] += RowsLeft();
   }
   return true;
+}
+
+// Counts what each term leaves of a chunk that some term rules out, as far as the zone maps tell: to know
+// more, columns would have to be read of which nothing is wanted.
+void Scan::CountPruned(const Chunk& chunk) {
+  size_t term = 0;
+  for (; chunk.verdicts[term] == Verdict::kAlways; ++term) report_.passed[term] += RowsLeft();
+  for (; RowsLeft() > 0 && chunk.verdicts[term] != Verdict::kNever; ++term) report_.SetPartial(term);
+  whole_ = false;
+  kept_.clear();
 }
 
 // Keeps those rows of the piece that are selected.
@@ -431,7 +433,7 @@ bool Scan::CannotFill(const Chunk& chunk) const {
 }
 
 bool Scan::Deliver(Chunk* chunk) {
-  const int64_t n = whole_ ? end_row_ - first_row_ : static_cast<int64_t>(kept_.size());
+  const int64_t n = RowsLeft();
   if (n == 0) return true;
   if (!Ask(chunk, output_columns_)) return false;
   int64_t done = 0;
@@ -491,9 +493,6 @@ void Scan::LookAhead(const std::vector<int>& columns) {
     Chunk& chunk = ChunkAt(number);
     Judge(&chunk);
     if (chunk.pruned) continue;
-    // With `count_steps` a chunk that a term before this one rules out is looked at up to that.
-    const auto here = chunk.verdicts.begin() + static_cast<std::ptrdiff_t>(term_);
-    if (std::find(chunk.verdicts.begin(), here, Verdict::kNever) != here) continue;
     for (int c : columns) {
       if (chunk.slots[static_cast<size_t>(c)].asked) continue;
       asked += rows_[static_cast<size_t>(c)].chunks[number].stored_bytes;

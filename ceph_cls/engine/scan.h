@@ -48,9 +48,6 @@ struct ScanLimits {
   int64_t bytes_slack = 0;        // that may be delivered beyond bytes_max to end a chunk
   int64_t first_piece_rows = kFirstPieceRows;
   const Selection* selection = nullptr;  // the only events to look at, counted from the object's first
-  // Whether the events that each condition leaves are counted in every chunk. Else none are of those that
-  // zone maps rule out: to count them, the columns of the conditions before the one that rules out are read.
-  bool count_steps = false;
 };
 
 // With a limit of time, a scan that does not come to a pause for so long ends with Error(kStore).
@@ -91,7 +88,7 @@ class Scan {
   struct Chunk {
     uint32_t number = 0;
     bool judged = false;
-    bool pruned = false;   // nothing of it is read: zone maps rule it out, or no event of it is selected
+    bool pruned = false;   // zone maps rule it out, or no event of it is selected: nothing of it is read
     bool skipped = false;  // the latter
     std::vector<Verdict> verdicts;
     std::vector<Slot> slots;
@@ -116,7 +113,10 @@ class Scan {
   bool IsFull(int64_t slack) const;
   void StopAt(Chunk* chunk, int64_t row);
   bool Cut(Chunk* chunk);
+  void CountPruned(const Chunk& chunk);
   void KeepSelected(const Chunk& chunk);
+  // Of the piece, after the terms so far.
+  int64_t RowsLeft() const { return whole_ ? end_row_ - first_row_ : static_cast<int64_t>(kept_.size()); }
   void ApplyTerm(Chunk* chunk, size_t term);
   bool CannotFill(const Chunk& chunk) const;
   bool Deliver(Chunk* chunk);
@@ -125,7 +125,6 @@ class Scan {
   void LookAhead(const std::vector<int>& columns);
   Chunk& ChunkAt(uint32_t number);
   void Judge(Chunk* chunk);
-  bool RulesOut(const std::vector<Verdict>& verdicts) const;
   void Decode(Chunk* chunk, int column);
   void CheckList(Chunk* chunk, int column);
   void DeliverRows(Chunk* chunk, const Rows& rows);

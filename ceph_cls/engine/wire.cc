@@ -13,6 +13,8 @@ constexpr size_t kColumnBytes = 24;
 constexpr uint64_t kAlignment = 64;
 // Flags of a request.
 constexpr uint32_t kKeepRows = 1, kPackRows = 2, kSelects = 4;
+// Of an answer that tells which counts of terms are whole.
+constexpr uint32_t kTellsPartial = 1;
 // How an answer has event numbers.
 constexpr uint32_t kNoRows = 0, kPlainRows = 1, kPackedRows = 2;
 
@@ -147,6 +149,7 @@ Buffer EncodeReply(const Result& result, int64_t cursor, bool pack_rows) {
     add(8 * histogram.sums.size());
     add(8 * histogram.squares.size());
   }
+  add(n_terms);
   Buffer frame = NewFrame(size, tables_end, 0);
   Store(&frame, 16, cursor);
   Store(&frame, 24, result.events);
@@ -156,6 +159,7 @@ Buffer EncodeReply(const Result& result, int64_t cursor, bool pack_rows) {
   Store(&frame, 40, static_cast<uint32_t>(n_terms));
   Store(&frame, 44, !result.keep_rows ? kNoRows : is_packed ? kPackedRows : kPlainRows);
   Store(&frame, 116, static_cast<uint32_t>(packed.size()));
+  Store(&frame, 120, kTellsPartial);
   StoreReport(&frame, result.report);
   uint64_t at = kReplyHeaderBytes;
   for (int64_t passed : result.report.passed) {
@@ -187,6 +191,9 @@ Buffer EncodeReply(const Result& result, int64_t cursor, bool pack_rows) {
     put(histogram.sums.data(), 8 * histogram.sums.size());
     put(histogram.squares.data(), 8 * histogram.squares.size());
   }
+  std::vector<uint8_t> partial(n_terms);
+  for (size_t i = 0; i < n_terms; ++i) partial[i] = result.report.IsPartial(i);
+  put(partial.data(), n_terms);
   return frame;
 }
 
@@ -208,6 +215,16 @@ std::vector<int64_t> UnpackRows(Bytes packed, int64_t events) {
     Corrupt(std::string("the answer's event numbers: ") + error.what());
   }
   Corrupt("the answer has another number of event numbers than of events");
+}
+
+// Takes from an answer which counts of terms are partial. An older class does not tell: then all may be but
+// the last, if zone maps ruled anything out.
+void ReadPartial(Bytes told, ScanReport* report) {
+  const size_t n = report->passed.size();
+  if (told.empty() && report->chunks_pruned == 0) return;
+  for (size_t i = 0; i < n; ++i) {
+    if (told.empty() ? i + 1 < n : told[i] != 0) report->SetPartial(i);
+  }
 }
 
 }  // namespace
@@ -291,6 +308,7 @@ int64_t AppendReply(Bytes frame, Result* result) {
       if (!from.empty()) std::memcpy(bins->data(), from.data(), from.size());
     }
   }
+  ReadPartial(reader.At<uint32_t>(120) == kTellsPartial ? reader.Next(n_terms) : Bytes(), &report);
   for (size_t h = 0; h < more.size(); ++h) result->histograms[h].Add(more[h]);
   Append(&result->rows, rows);
   for (uint64_t g = 0; g < n_groups; ++g)
@@ -362,10 +380,7 @@ Buffer AnswerScan(Bytes data, const ReadRange& read) noexcept {
     result.histograms = DecodeHistograms(request.histograms, request.dtypes.size());
     ScanLimits limits = request.limits;
     const Selection selection = request.selects ? Selection(request.selection) : Selection();
-    if (request.selects) {
-      limits.selection = &selection;
-      limits.count_steps = true;
-    }
+    if (request.selects) limits.selection = &selection;
     Scan scan(program, request.place, limits, &result);
     Scan::Step step;
     while ((step = scan.Advance()) == Scan::Step::kNeed) ReadJoined(scan.needs(), scan.places(), read);

@@ -111,10 +111,9 @@ class PyScan {
 
   int64_t RunRanges(nb::callable read, uint64_t directory_start, uint64_t directory_bytes, Result& result,
                     int64_t first_event, int64_t cursor, int64_t events_max, int64_t bytes_max,
-                    uint64_t lookahead_bytes, bool count_steps) const {
+                    uint64_t lookahead_bytes) const {
     nb::gil_scoped_release release;
-    ScanLimits limits{cursor, events_max, bytes_max, lookahead_bytes};
-    limits.count_steps = count_steps;
+    const ScanLimits limits{cursor, events_max, bytes_max, lookahead_bytes};
     return Run({directory_start, directory_bytes, first_event}, limits, &result, [&](Scan* scan) {
       nb::gil_scoped_acquire acquire;
       std::vector<std::pair<uint64_t, uint64_t>> ranges;
@@ -189,7 +188,10 @@ nb::dict Report(const Result& result) {
   nb::dict d;
   d["events_in"] = report.events_in;
   d["events_out"] = report.events_out;
-  d["passed"] = report.passed;
+  nb::list passed;
+  for (size_t i = 0; i < report.passed.size(); ++i)
+    passed.append(report.IsPartial(i) ? nb::none() : nb::cast(report.passed[i]));
+  d["passed"] = passed;
   d["chunks"] = report.chunks;
   d["chunks_pruned"] = report.chunks_pruned;
   d["bytes_read"] = report.bytes_read;
@@ -219,7 +221,10 @@ ScanReport ReportFrom(const nb::dict& d) {
   ScanReport report;
   report.events_in = nb::cast<int64_t>(d["events_in"]);
   report.events_out = nb::cast<int64_t>(d["events_out"]);
-  report.passed = nb::cast<std::vector<int64_t>>(d["passed"]);
+  for (nb::handle passed : d["passed"]) {
+    if (passed.is_none()) report.SetPartial(report.passed.size());
+    report.passed.push_back(passed.is_none() ? 0 : nb::cast<int64_t>(passed));
+  }
   report.chunks = nb::cast<int64_t>(d["chunks"]);
   report.chunks_pruned = nb::cast<int64_t>(d["chunks_pruned"]);
   report.bytes_read = nb::cast<int64_t>(d["bytes_read"]);
@@ -325,6 +330,6 @@ NB_MODULE(_engine, m) {
            "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1)
       .def("run_ranges", &PyScan::RunRanges, "read"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
            "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1,
-           "lookahead_bytes"_a = 0, "count_steps"_a = false);
+           "lookahead_bytes"_a = 0);
   BindRecordBatch(m);
 }

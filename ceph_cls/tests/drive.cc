@@ -72,6 +72,7 @@ void ExpectSame(const Result& a, const Result& b) {
   EXPECT_EQ(a.report.events_in, b.report.events_in);
   EXPECT_EQ(a.report.events_out, b.report.events_out);
   EXPECT_EQ(a.report.passed, b.report.passed);
+  EXPECT_EQ(a.report.partial, b.report.partial);
   EXPECT_EQ(a.report.chunks, b.report.chunks);
   EXPECT_EQ(a.report.chunks_pruned, b.report.chunks_pruned);
   EXPECT_EQ(a.report.bytes_total, b.report.bytes_total);

@@ -252,11 +252,14 @@ std::vector<Cell> Naive::Compute(int number, const Node& node) const {
 
 Result Naive::Scan(Result result) {
   int64_t first = 0;
+  std::vector<int64_t>& passed = result.report.passed;
+  passed.assign(program_.terms.size(), 0);
   for (size_t c = 0; c < table_.chunks.size(); ++c) {
     for (uint32_t row = 0; row < table_.chunks[c].events; ++row) {
       Evaluate(c, row);
-      if (!std::all_of(program_.terms.begin(), program_.terms.end(), [&](int32_t t) { return Truth(t); }))
-        continue;
+      size_t term = 0;
+      for (; term < passed.size() && Truth(program_.terms[term]); ++term) ++passed[term];
+      if (term < passed.size()) continue;
       std::vector<bool> done(result.groups.size());
       for (size_t i = 0; i < program_.outputs.size(); ++i) {
         ResultColumn& column = result.columns[i];

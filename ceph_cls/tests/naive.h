@@ -39,7 +39,7 @@ class Naive {
   const std::vector<Cell>& ValueOf(int32_t node) const { return values_[static_cast<size_t>(node)]; }
   bool Truth(int32_t node) const { return ValueOf(node)[0].valid && ValueOf(node)[0].bits != 0; }
 
-  // What a scan of an object made from the table must deliver; of the report only the events.
+  // What a scan of an object made from the table must deliver; of the report what each term leaves.
   Result Scan(Result result);
 
  private:

@@ -50,6 +50,7 @@ TEST(Result, AnotherResultIsAppendedToAll) {
   AddEvent(&b, 3, 1);
   a.report.passed = {1};
   b.report.passed = {2, 5};
+  b.report.SetPartial(0);
 
   a.Append(b);
 
@@ -60,6 +61,8 @@ TEST(Result, AnotherResultIsAppendedToAll) {
   EXPECT_EQ(OffsetsOf(a, 0), (std::vector<int64_t>{0, 2, 2, 3}));
   EXPECT_EQ(RowsOf(a), (std::vector<int64_t>{1, 2, 3}));
   EXPECT_EQ(a.report.passed, (std::vector<int64_t>{3, 5}));
+  EXPECT_TRUE(a.report.IsPartial(0));
+  EXPECT_FALSE(a.report.IsPartial(1));
 }
 
 TEST(Result, OnlyEqualColumnsAreJoined) {

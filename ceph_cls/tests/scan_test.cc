@@ -64,10 +64,45 @@ TEST(Scan, ReportsWhatItRead) {
   EXPECT_EQ(report.events_out, 3);
   EXPECT_EQ(report.chunks, 10);
   EXPECT_EQ(report.chunks_pruned, 8);
-  EXPECT_EQ(report.passed, (std::vector<int64_t>{6, 3}));
+  EXPECT_EQ(report.passed, (std::vector<int64_t>{34, 3}));
+  EXPECT_TRUE(report.partial.empty());
   // Three columns of two chunks: 4 numbers, 5 offsets and 4 or 5 elements.
   EXPECT_EQ(report.bytes_read, 2 * 4 * 4 + 2 * 5 * 4 + 4 * (4 + 5));
   EXPECT_GT(report.bytes_total, report.bytes_read);
+}
+
+// number >= 2, then other < 1, which zone maps decide: in `other` a chunk has its own number.
+Program EarlyOfTheFirstChunk() {
+  ProgramMaker m;
+  const int number = m.LoadOf("number", DType::kInt32), other = m.LoadOf("other", DType::kFloat64);
+  const int even = m.Binary(Op::kEq, m.Binary(Op::kMod, number, m.Const(int32_t{2})), m.Const(int32_t{0}));
+  m.terms = {m.Binary(Op::kGe, number, m.Const(int32_t{2})), even, m.Binary(Op::kLt, other, m.Const(1.0))};
+  m.outputs = {number};
+  return m.Decode();
+}
+
+TEST(Scan, SaysWhichTermsItDidNotCountEverywhere) {
+  const Object object = MakeObject(Counting(), Codec::kNone);
+  const ScanReport report = ScanAll(EarlyOfTheFirstChunk(), object).report;
+  EXPECT_EQ(report.chunks_pruned, 9);
+  EXPECT_EQ(report.passed, (std::vector<int64_t>{38, 1, 1}));
+  EXPECT_EQ(report.partial, (std::vector<bool>{false, true})) << "zone maps tell the first and the last";
+  EXPECT_EQ(report.bytes_read, 4 * 4) << "one column of the one chunk that is not ruled out";
+}
+
+TEST(Scan, CountsWhatIsSelectedOfPrunedChunks) {
+  const Object object = MakeObject(Counting(), Codec::kNone);
+  for (const bool whole : {false, true}) {
+    const std::vector<int64_t> events =
+        whole ? std::vector<int64_t>{2, 3} : std::vector<int64_t>{2, 3, 5, 6, 7};
+    const std::vector<uint8_t> encoded = Selection::Encode(events.data(), events.size());
+    const Selection selection(encoded);
+    ScanLimits limits;
+    limits.selection = &selection;
+    const ScanReport report = ScanAll(EarlyOfTheFirstChunk(), object, limits).report;
+    EXPECT_EQ(report.passed, (std::vector<int64_t>{static_cast<int64_t>(events.size()), 1, 1}));
+    EXPECT_EQ(report.partial.empty(), whole) << "no event is selected of the chunk that is ruled out";
+  }
 }
 
 TEST(Scan, ReadsNothingOfPrunedChunks) {

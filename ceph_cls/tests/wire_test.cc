@@ -102,6 +102,31 @@ TEST_F(WireTest, AnswersWithLimitsAreJoinedToTheWhole) {
   ExpectSame(result, ScanAll(program_, object_));
 }
 
+TEST_F(WireTest, AnAnswerTellsWhichTermsAreNotCountedWhole) {
+  Result scanned = ResultFor(program_);
+  scanned.report.passed = {5, 7, 3, 2};
+  scanned.report.chunks_pruned = 1;
+  scanned.report.SetPartial(1);
+  const Buffer frame = EncodeReply(scanned, -1);
+  Result result = ResultFor(program_);
+  AppendReply(frame.bytes(), &result);
+  EXPECT_EQ(result.report.partial, (std::vector<bool>{false, true}));
+}
+
+TEST_F(WireTest, OfAnOlderAnswerOnlyTheLastTermIsKnownToBeCountedWhole) {
+  for (const int64_t pruned : {0, 1}) {
+    Result scanned = ResultFor(program_);
+    scanned.report.passed = {5, 4, 3};
+    scanned.report.chunks_pruned = pruned;
+    const Buffer frame = EncodeReply(scanned, -1);
+    std::vector<uint8_t> older{frame.data(), frame.data() + frame.size() - 3};
+    older[120] = 0;
+    Result result = ResultFor(program_);
+    EXPECT_EQ(AppendReply(older, &result), -1);
+    EXPECT_EQ(result.report.partial, std::vector<bool>(pruned > 0 ? 2 : 0, true));
+  }
+}
+
 TEST_F(WireTest, AnErrorCarriesItsKind) {
   for (const Kind kind :
        {Kind::kInvalidRequest, Kind::kCorruptObject, Kind::kResourceExhausted, Kind::kStore}) {

@@ -544,12 +544,14 @@ class HistogramBins(_message.Message):
     def __init__(self, sums: _Optional[bytes] = ..., squares: _Optional[bytes] = ...) -> None: ...
 
 class CutCount(_message.Message):
-    __slots__ = ("term", "events")
+    __slots__ = ("term", "events", "uncounted")
     TERM_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    UNCOUNTED_FIELD_NUMBER: _ClassVar[int]
     term: str
     events: int
-    def __init__(self, term: _Optional[str] = ..., events: _Optional[int] = ...) -> None: ...
+    uncounted: bool
+    def __init__(self, term: _Optional[str] = ..., events: _Optional[int] = ..., uncounted: _Optional[bool] = ...) -> None: ...
 
 class Report(_message.Message):
     __slots__ = ("dataset", "version", "partitions_planned", "partitions_done", "events_in", "events_out", "cutflow", "objects_pruned", "chunks", "chunks_pruned", "bytes_read", "bytes_skipped", "bytes_moved", "partitions_pushed", "reason", "seconds", "query_id", "splits", "splits_cached")

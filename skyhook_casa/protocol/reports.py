@@ -13,7 +13,10 @@ _ALIKE = [field.name for field in pb.Report.DESCRIPTOR.fields if field.name not 
 def report_message(report: Report) -> pb.Report:
     """Return the form of a report that travels."""
     message = pb.Report(**{name: getattr(report, name) for name in _ALIKE})
-    message.cutflow.extend(pb.CutCount(term=term, events=events) for term, events in report.cutflow)
+    message.cutflow.extend(
+        pb.CutCount(term=term, events=events or 0, uncounted=events is None)
+        for term, events in report.cutflow
+    )
     message.seconds.update(report.seconds)
     return message
 
@@ -22,7 +25,7 @@ def from_report_message(message: pb.Report) -> Report:
     """Return the report that a message holds."""
     return Report(
         **{name: getattr(message, name) for name in _ALIKE},
-        cutflow=[(count.term, count.events) for count in message.cutflow],
+        cutflow=[(count.term, None if count.uncounted else count.events) for count in message.cutflow],
         seconds=dict(message.seconds),
     )
 
