@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 import skyhook_casa
 from skyhook_casa.cli import app, main
 from skyhook_casa.cli_words import for_shell
-from skyhook_casa.errors import InvalidRequest, SkyhookError, StoreError
+from skyhook_casa.errors import InvalidRequest, NotFound, SkyhookError, StoreError
 from skyhook_client import Client
 
 
@@ -111,6 +111,19 @@ def test_explain_says_what_would_be_read(store: str) -> None:
 @pytest.mark.parametrize("command", ["datasets", "list"])
 def test_datasets_are_listed(store: str, command: str) -> None:
     assert run(store, command).stdout.startswith("dy  version   1 ")
+
+
+@pytest.mark.parametrize("command", [["datasets"], ["jobs"], ["count", "dy"], ["gc"], ["describe", "dy"]])
+def test_a_catalog_that_is_not_there_is_made_by_an_ingest_only(
+    embedded_client: Client, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped name must not look like a store without datasets."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        NotFound, match=r"no catalog at .*/dyy, which catalog= names.*its own, .*catalog.sqlite"
+    ):
+        run(embedded_client.url, "--catalog", "dyy", *command)
+    assert not (tmp_path / "dyy").exists()
 
 
 def test_an_empty_store_has_no_datasets(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from skyhook_casa.errors import InvalidRequest, NotFound
@@ -84,9 +85,7 @@ class EmbeddedBackend(Backend, JobControl):
             try:
                 self._catalog = self._open_catalog(create=False)
             except NotFound as error:
-                raise NotFound(
-                    f"there are no datasets in {self.url} yet; ingest one first ({error})"
-                ) from error
+                raise NotFound(self._no_catalog(error)) from error
         return self._catalog
 
     def address(self) -> dict[str, Any]:
@@ -319,10 +318,29 @@ class EmbeddedBackend(Backend, JobControl):
 
         return Catalog(catalog_address(self.store, self._catalog_url), create=create)
 
+    def _no_catalog(self, error: NotFound) -> str:
+        """Return what is told if there is no catalog, and what would work."""
+        from skyhook_casa.catalog.place import catalog_address
+
+        if not self._names_catalog:
+            return f"there are no datasets in {self.url} yet; ingest one first ({error})"
+        told = f"{error}, which catalog= names for {self.url}: only an ingest makes one"
+        own = catalog_address(self._store)
+        if self._catalog_url and isinstance(own, Path) and own.exists():
+            return f"{told}. The store has its own, {own}: leave catalog= out to use it"
+        return told
+
+    @property
+    def _names_catalog(self) -> bool:
+        """Whether the caller said which catalog; one that is not there is then a mistake."""
+        return bool(self._catalog_url or self._store.catalog)
+
     def _has_catalog(self) -> bool:
         try:
             return self.catalog is not None
         except NotFound:
+            if self._names_catalog:
+                raise
             return False
 
 
