@@ -36,6 +36,8 @@ LARGE_TERMS = [
 LARGE_CUT = f"sum({' + '.join(LARGE_TERMS)}) > 1"
 """It takes two cores about a second for four million events."""
 REPETITIONS = 5
+WARM_S = 4.0
+"""How long many users ask before their queries are counted: a service starts processes for them."""
 BATCH_BYTES = 2 << 20
 """Of the batches of a stream, as the service has them."""
 
@@ -147,21 +149,22 @@ def _throughput(command: list[str], processes: int, users: int, seconds: float) 
 
 
 def run_user(address: str, dataset: str, what: str, threads: int, seconds: float, process: int) -> None:
-    """Ask small queries for some time; print how many a second were answered."""
+    """Ask small queries for some time, and `WARM_S` before it; print how many a second were answered."""
     asked = ASKS[what]
     first = process * 100_000_000
     own = None if address.startswith("grpc:") else 1
     client = skyhook_casa.connect(address, threads=own, progress=False)
     for number in range(10):
         small(client, dataset, number)
-    until = time.monotonic() + seconds
+    begin = time.monotonic() + WARM_S
 
     def ask(start: int) -> int:
-        done = 0
-        while time.monotonic() < until:
+        done = warm = 0
+        while time.monotonic() < begin + seconds:
             asked(client, dataset, start + done)
             done += 1
-        return done
+            warm += time.monotonic() < begin
+        return done - warm
 
     with ThreadPoolExecutor(threads) as pool:
         print(sum(pool.map(ask, range(first, first + 1_000_000 * threads, 1_000_000))) / seconds)

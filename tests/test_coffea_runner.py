@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_service import NOT_LONG
 from ingest_helpers import sample
+from local_dask import dask_processes
 
 pytest.importorskip("coffea")
 
@@ -208,10 +209,7 @@ def test_dask_workers_give_the_same(runner: Any, nano_file: Path, tmp_path: Path
     """Of a cluster of processes; columns may be kept there between runs."""
     distributed = pytest.importorskip("distributed")
     instance = NanoEventsProcessor(mode="virtual")
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", local_directory=tmp_path
-    )
-    with cluster, distributed.Client(cluster) as dask:
+    with dask_processes(2, tmp_path / "dask") as cluster, distributed.Client(cluster) as dask:
         run = runner(DaskExecutor(client=dask, status=False), chunksize=400, savemetrics=True)
         found, metrics = run({"dy": {"files": "skyhook://dy", "cut": CUT}}, instance, trace=trace)
     expected = SkyhookRunner(IterativeExecutor(status=False), store=run.store)(

@@ -14,6 +14,7 @@ from typing import Any
 import awkward as ak
 import pytest
 from ingest_helpers import write_root
+from local_dask import dask_processes
 
 import skyhook_casa
 from skyhook_casa.errors import InvalidRequest, NotFound
@@ -28,7 +29,6 @@ dak = pytest.importorskip(
 )
 distributed = pytest.importorskip("distributed")
 
-LOOPBACK = "127.0.0.1:0"
 SCHEDULERS = ["synchronous", "threads", "distributed"]
 QUERIES: dict[str, dict[str, Any]] = {
     "all": {},
@@ -45,17 +45,9 @@ EXAMPLE = re.compile(r"^```python dask-awkward\n(.*?)^```$", re.MULTILINE | re.D
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Two Dask workers, which are processes."""
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=LOOPBACK,
-        worker_dashboard_address=LOOPBACK,
-        memory_limit=0,
-    ) as cluster:
+    with dask_processes(2, tmp_path_factory.mktemp("dask")) as cluster:
         yield cluster
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from dask_tls import VARIABLE, tls_environment
 from ingest_helpers import write_root
+from local_dask import dask_processes
 from serve_process import serving
 from service_processes import DaskProcesses, dask
 from waiting import wait_until
@@ -22,7 +23,6 @@ from waiting import wait_until
 pytest.importorskip("distributed")
 
 import dask as dask_package
-from distributed import LocalCluster
 
 import skyhook_casa
 from skyhook_client import Client
@@ -196,20 +196,7 @@ def test_a_key_that_is_given_as_text_is_not_shown(good: dict[str, str]) -> None:
 @pytest.fixture
 def elastic(tmp_path: Path) -> Iterator[Any]:
     """A cluster without workers, which it starts as processes of one thread when it is told to."""
-    quiet = {"distributed.worker.profile.enabled": False}  # it can stop a worker of CPython 3.11 for good
-    with (
-        dask_package.config.set(quiet),
-        LocalCluster(
-            n_workers=0,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=LOOPBACK,
-            worker_dashboard_address=LOOPBACK,
-            memory_limit=0,
-            local_directory=str(tmp_path / "workers"),
-        ) as cluster,
-    ):
+    with dask_processes(0, tmp_path / "workers") as cluster:
         yield cluster
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 from ingest_helpers import assert_equal, by_uproot, damage, read_back, write_root
+from local_dask import dask_processes
 from serve_process import serving
 from service_fixture import service_client
 from waiting import LONG_S, wait_until
@@ -43,7 +44,6 @@ from skyhook_casa.stores import DirectoryStore
 
 pytest.importorskip("distributed")
 
-from distributed import LocalCluster
 
 from skyhook_server import ingest_jobs
 from skyhook_server.ingest import IngestServicer
@@ -636,19 +636,12 @@ def test_a_client_sees_which_files_a_job_left_out_and_retries_them(tmp_path: Pat
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path: Path) -> Iterator[Any]:
     """Two worker processes, which are started again when they die.
 
     Each test has its own: where workers died, one may be missing for good.
     """
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        memory_limit=0,
-    ) as cluster:
+    with dask_processes(2, tmp_path / "dask") as cluster:
         yield cluster
 
 

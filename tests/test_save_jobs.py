@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 from ingest_helpers import write_root
+from local_dask import dask_processes
 from service_fixture import service_client
 from service_processes import wait_until
 
@@ -26,7 +27,6 @@ from skyhook_casa.service_cli import job_line
 
 pytest.importorskip("distributed")
 
-from distributed import LocalCluster
 
 from skyhook_server.ingest_jobs import ENDED, IngestJobs
 from skyhook_server.ingest_workers import DaskWorkers
@@ -248,12 +248,14 @@ def test_an_interrupt_cancels_the_save(home: Home, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_dask_workers_save_what_this_process_saves(home: Home) -> None:
+def test_dask_workers_save_what_this_process_saves(home: Home, tmp_path: Path) -> None:
     """They get programs and objects, and open the store by its address."""
     query = home.client.query("x", ["event", "Muon_pt"], "MET_pt > 30")
     saving = run.SaveRun(home.catalog, home.store, SaveRequest("y", query.value))
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True)
-    with cluster, DaskWorkers(home.store, cluster.scheduler_address) as workers:
+    with (
+        dask_processes(1, tmp_path / "dask") as cluster,
+        DaskWorkers(home.store, cluster.scheduler_address) as workers,
+    ):
         saving.make(workers)
     report = saving.commit()
     assert report.partitions_made == home.client.dataset("x").partitions
