@@ -39,6 +39,9 @@ def encode_selection(events: Any) -> bytes:
         If they do not rise from 0 or more, or lie more than `SELECTION_EVENTS_MAX` apart.
     """
 
+def widened_offsets(narrow: NDArray[np.int32], elements: int) -> NDArray[np.int64] | None:
+    """Return the offsets of lists, from 0; None if they do not rise from 0 or more to `elements` at most."""
+
 def answer(method: str, request: bytes, read: Callable[[int, int], Any]) -> bytes:
     """Return what the object class answers to a request (`ceph_cls/doc/wire.md`).
 

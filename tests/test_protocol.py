@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from pyarrow import flight
 from serve_process import END_S, OWN_HOST, ServeProcess, serving
 
-from skyhook_casa import errors
+from skyhook_casa import _engine, errors
 from skyhook_casa.batch import Batch
 from skyhook_casa.catalog import DatasetInfo, DatasetVersion, FileInfo, Job, ObjectInfo, Partition
 from skyhook_casa.compile_query import Output
@@ -473,6 +473,23 @@ def test_lists_that_do_not_fit_are_refused(offsets: list[int]) -> None:
     (batch,) = from_ipc(data.replace(good, bad))
     with pytest.raises(ProtocolError):
         form.from_wire(batch)
+
+
+@pytest.mark.parametrize("events", [0, 1, 5, 100])
+@pytest.mark.parametrize("first", [0, 7])
+def test_offsets_of_lists_are_widened_from_0(events: int, first: int) -> None:
+    narrow = np.cumsum([first, *np.arange(events) % 4], dtype=np.int32)
+    widened = _engine.widened_offsets(narrow, int(narrow[-1]))
+    assert widened is not None and widened.dtype == np.int64
+    np.testing.assert_array_equal(widened, narrow - first)
+    assert _engine.widened_offsets(narrow, int(narrow[-1]) - 1) is None
+
+
+@pytest.mark.parametrize(
+    "offsets", [[], [-1, 0], [0, 2, 1, 3], [3, 0, 3], [0, -(2**31)], [2**31 - 1, -(2**31)]]
+)
+def test_offsets_that_do_not_rise_are_none(offsets: list[int]) -> None:
+    assert _engine.widened_offsets(np.array(offsets, np.int32), 2**31) is None
 
 
 @pytest.mark.parametrize(("most", "fits"), [(3, True), (2, False)])

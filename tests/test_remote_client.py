@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from fake_service import (
     end,
     fail,
     record_batch,
+    report,
     split,
 )
 from hypothesis import HealthCheck, given, settings
@@ -44,7 +46,9 @@ from skyhook_casa.errors import (
 from skyhook_casa.progress import Progress
 from skyhook_casa.protocol import CLIENT_KEY, PROTOCOL_KEY
 from skyhook_casa.protocol import delivery_pb2 as pb
+from skyhook_casa.protocol.batches import to_ipc
 from skyhook_client import Client
+from skyhook_client.remote import fetch as fetch_module
 from skyhook_client.remote import stream as stream_module
 from skyhook_client.remote.address import parse_service
 from skyhook_client.remote.backend import RemoteBackend
@@ -186,12 +190,26 @@ def test_each_event_comes_once_however_often_it_breaks(
         else service.on_shelf
         for _ in range(data.draw(st.integers(0, 5), label="attempts"))
     ]
-    bad = data.draw(st.sets(st.integers(0, PARTITIONS - 1)), label="bad")
-    service.shelf = {f"part{number}".encode(): [RuntimeError("cut")] for number in bad}
+    bad = data.draw(
+        st.dictionaries(st.integers(0, PARTITIONS - 1), st.lists(st.integers(1, 4), max_size=2)), label="bad"
+    )
+    service.shelf = {
+        f"part{number}".encode(): [*pieces(number, *sizes), RuntimeError("cut")]
+        for number, sizes in bad.items()
+    }
     batch_bytes = data.draw(st.sampled_from([1, 500, 1 << 20]), label="batch_bytes")
+    ordered = data.draw(st.booleans(), label="ordered")
 
-    with client_of(service) as client:
-        assert numbers(client.query("x").stream(batch_bytes)) == list(range(EVENTS))
+    with pytest.MonkeyPatch.context() as patch, client_of(service) as client:
+        patch.setattr(fetch_module, "COLUMN_BYTES", 1)
+        found = numbers(client.query("x").stream(batch_bytes, ordered=ordered))
+        assert found == list(range(EVENTS))
+
+
+def pieces(partition: int, *sizes: int) -> list[pa.RecordBatch]:
+    """The first events of a partition, in batches of some sizes."""
+    ends = [0, *itertools.accumulate(sizes)]
+    return [record_batch(partition).slice(start, stop - start) for start, stop in itertools.pairwise(ends)]
 
 
 # -- splits that are fetched --------------------------------------------------------------------
@@ -201,16 +219,94 @@ def test_splits_are_fetched_by_their_tickets(service: FakeService, client: Clien
     assert sorted(service.fetched) == [f"part{number}".encode() for number in range(PARTITIONS)]
 
 
-@pytest.mark.parametrize("given", [[], [0]])
-def test_a_split_that_is_cut_off_is_not_given_in_part(
-    service: FakeService, client: Client, given: list[int]
+@pytest.fixture
+def batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches are handed on as large ones are: one by one."""
+    monkeypatch.setattr(fetch_module, "COLUMN_BYTES", 1)
+
+
+@pytest.mark.usefixtures("batch_by_batch")
+@pytest.mark.parametrize("given", [[], [5], [3, 2], [10]])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_split_that_is_cut_off_goes_on_behind_what_was_handed_on(
+    service: FakeService, client: Client, given: list[int], ordered: bool
 ) -> None:
-    """Nothing of it was delivered, so all of it comes again."""
+    """The service sends all of it again."""
     service.scripts = [service.on_shelf]
-    half = record_batch(2).slice(0, 5)
-    service.shelf[b"part2"] = [half for _ in given] + [RuntimeError("the worker died")]
-    assert numbers(client.query("x").stream(EACH)) == list(range(EVENTS))
-    assert len(service.asked) == 2
+    service.shelf[b"part2"] = [*pieces(2, *given), RuntimeError("the worker died")]
+    query = client.query("x")
+    assert numbers(query.stream(1, ordered=ordered)) == list(range(EVENTS))
+    assert [asked.missing() for asked in service.asked] == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5]]
+    assert query.report.events_out == EVENTS
+
+
+@pytest.mark.usefixtures("batch_by_batch")
+def test_an_answer_in_one_piece_goes_on_behind_what_came(service: FakeService, client: Client) -> None:
+    service.scripts = [service.on_shelf]
+    service.shelf[b"part2"] = [*pieces(2, 3, 2), RuntimeError("the worker died")]
+    assert events(client) == list(range(EVENTS))
+
+
+@pytest.mark.usefixtures("batch_by_batch")
+def test_events_of_a_split_are_handed_on_before_it_is_whole(service: FakeService, client: Client) -> None:
+    more = threading.Event()
+
+    class Slow(list[pa.RecordBatch]):
+        def __iter__(self) -> Iterator[pa.RecordBatch]:
+            yield self[0]
+            assert more.wait(60)
+            yield self[1]
+
+    service.scripts = [service.on_shelf]
+    service.shelf[b"part0"] = Slow(pieces(0, 4, 6))
+    stream = client.query("x").stream(EACH)
+    assert next(stream).events == 4
+    more.set()
+    assert sum(one.events for one in stream) == EVENTS - 4
+
+
+@pytest.mark.usefixtures("batch_by_batch")
+def test_a_stream_that_is_left_in_a_split_counts_it(service: FakeService, client: Client) -> None:
+    """Its events may have come, so they were worked through."""
+    service.scripts = [service.on_shelf]
+    service.shelf[b"part0"] = pieces(0, 4, 6)
+    query = client.query("x")
+    stream = query.stream(1)
+    next(stream)
+    stream.close()
+    assert query.report.events_in == 10
+
+
+@pytest.mark.usefixtures("batch_by_batch")
+def test_a_place_that_breaks_off_is_followed_by_the_next_one(service: FakeService, client: Client) -> None:
+    """Which goes on with the same split."""
+    worker = FakeService()
+    worker.shelf[b"part0"] = [*pieces(0, 4), RuntimeError("the worker died")]
+    service.shelf[b"part0"] = pieces(0, 4, 6)
+    place = f"grpc://127.0.0.1:{worker.flight.port}"
+    service.scripts = [service.sends(*[service.ticketed(n + 1, n, place) for n in range(PARTITIONS)], end(6))]
+    try:
+        assert numbers(client.query("x").stream(1)) == list(range(EVENTS))
+    finally:
+        worker.close()
+    assert len(service.asked) == 1
+
+
+@pytest.mark.usefixtures("batch_by_batch")
+def test_a_service_that_delivers_less_after_a_loss_is_refused(service: FakeService, client: Client) -> None:
+    """What was handed on before cannot be taken back."""
+    few = [record_batch(0).slice(0, 3)]
+    told = {"events": 3, "data": to_ipc(few, few[0].schema), "report": report(PARTITIONS, events_out=3)}
+    covers = pb.Held(whole=[pb.PartitionRange(first=0, stop=PARTITIONS)], events_out=3)
+    service.scripts = [
+        service.on_shelf,
+        service.sends(
+            pb.QueryEvent(split=split(1, 0, covers=covers, **told)), end(1, report=report(6, events_out=3))
+        ),
+    ]
+    service.shelf[b"part0"] = [*pieces(0, 4), RuntimeError("the worker died")]
+    with pytest.raises(ProtocolError, match="4 events came before the stream broke off and after"):
+        list(client.query("x").stream(1))
 
 
 def test_a_ticket_that_nobody_knows_is_asked_for_again(service: FakeService, client: Client) -> None:

@@ -192,7 +192,7 @@ def test_batches_of_two_kinds_are_refused() -> None:
     first, other = record_batch(0).slice(0, 5), record_batch(0).slice(5)
     other = pa.RecordBatch.from_arrays(other.columns, names=["event", "Electron"])
     with pytest.raises(ProtocolError, match="are not of one kind"):
-        unpacked(split(1, 0), [first, other], OUTPUTS, False)
+        list(unpacked(split(1, 0), [first, other], OUTPUTS, False))
 
 
 def test_lists_that_reach_past_their_elements_are_refused() -> None:
@@ -203,4 +203,4 @@ def test_lists_that_reach_past_their_elements_are_refused() -> None:
     bad = pa.Array.from_buffers(lists.type, 5, [None, offsets], children=[lists.values])
     worse = pa.RecordBatch.from_arrays([good.column(0), bad], schema=good.schema)
     with pytest.raises(ProtocolError):
-        unpacked(split(1, 0), [good, worse], OUTPUTS, False)
+        list(unpacked(split(1, 0), [good, worse], OUTPUTS, False))

@@ -31,7 +31,7 @@ from .plans import Prepared
 from .query_processes import DEFAULT_MAX, QueryProcesses
 from .query_run import QueryRun
 from .remembered import RememberingCatalog
-from .result_cache import ResultCache
+from .result_cache import SPLIT_BYTES, ResultCache
 from .settings import Settings
 from .shelf import Shelf
 
@@ -65,7 +65,7 @@ class Engine:
         workers = settings.workers or max(cores, REMOTE_THREADS if self.store.pushes_down else 0)
         self.cluster = Cluster(settings, self.store, self.shelf, self.relay, workers)
         self.dispatcher = Dispatcher(self.cluster, settings)
-        self.cache = ResultCache(settings.cache_bytes, settings.split_bytes)
+        self.cache = ResultCache(settings.cache_bytes, min(settings.window_bytes, SPLIT_BYTES))
         self.threads = ThreadPoolExecutor(THREADS, "call")
         most = min(cores, DEFAULT_MAX) if settings.query_processes is None else settings.query_processes
         # What lies in our memory no other process has.

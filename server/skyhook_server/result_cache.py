@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ENTRY_BYTES: Final = 2048
 """About what a split takes besides its events."""
+SPLIT_BYTES: Final = 64 << 20
+"""How large the splits of kept answers may be: nobody waits until they are made, clients hand on their events
+as they come, and each costs both sides a millisecond."""
 SHARE_MAX: Final = 4
 """An answer larger than this part of the cache is not kept."""
 
@@ -54,7 +57,7 @@ class ResultCache:
     bytes_max : int
         Bytes of all answers together.
     split_bytes : int
-        Splits of an answer are joined up to this size: it took a while to find out how large they may be.
+        Splits of an answer are joined up to this size.
     """
 
     def __init__(self, bytes_max: int, split_bytes: int) -> None:

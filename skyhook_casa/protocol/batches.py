@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from .. import _engine
 from ..batch import Array, Batch
 from ..compile_query import Output
 from ..errors import ProtocolError, ResourceExhausted
@@ -176,14 +177,13 @@ def _elements(axis: Axis, column: pa.Array) -> tuple[list[Any], Array]:
     """Return the columns of a jagged axis, and its offsets from 0."""
     narrow = _numpy(column.offsets, _INT32)[0]
     content = column.values
-    rising = narrow[0] >= 0 and bool((narrow[1:] >= narrow[:-1]).all()) and narrow[-1] <= len(content)
-    if not rising or column.null_count or content.null_count:
+    offsets = _engine.widened_offsets(narrow, len(content))
+    if offsets is None or column.null_count or content.null_count:
         raise ProtocolError(f"the lists of {axis.name} have offsets that do not fit their elements")
-    first, stop = int(narrow[0]), int(narrow[-1])
-    offsets = narrow.astype(np.int64)
-    if first or stop < len(content):
-        content = content.slice(first, stop - first)
-    return content.flatten(), offsets - first if first else offsets
+    first, count = int(narrow[0]), int(offsets[-1])
+    if count < len(content):
+        content = content.slice(first, count)
+    return content.flatten(), offsets
 
 
 def _numpy(array: pa.Array, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:

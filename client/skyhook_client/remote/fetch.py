@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -45,8 +46,10 @@ class Fetcher:
 
     def fetch(
         self, ticket: bytes, locations: Iterable[str], nbytes: int, ended: Ended
-    ) -> list[pa.RecordBatch]:
-        """Return the batches that a ticket stands for, from the first location that gives them all.
+    ) -> Generator[pa.RecordBatch]:
+        """Yield the batches that a ticket stands for; where a location breaks off the next one goes on.
+
+        Close it, unless it comes to its end: other splits may wait for their turn.
 
         Raises
         ------
@@ -56,9 +59,14 @@ class Fetcher:
             If there are more bytes than `SPLIT_BYTES_MAX`, or a location is none.
         """
         failures = []
+        given = 0
         for location in locations:
             try:
-                return self._fetch(ticket, check_location(location), nbytes, ended)
+                batches = self._fetch(ticket, check_location(location), nbytes, ended)
+                for batch in islice(batches, given, None):
+                    given += 1
+                    yield batch
+                return
             except (pa.ArrowException, fl.FlightError, OSError) as error:
                 self._forget(location)
                 failures.append(f"{location}: {_first_line(error)}")
@@ -71,11 +79,11 @@ class Fetcher:
         for client in clients.values():
             client.close()
 
-    def _fetch(self, ticket: bytes, location: str, nbytes: int, ended: Ended) -> list[pa.RecordBatch]:
+    def _fetch(self, ticket: bytes, location: str, nbytes: int, ended: Ended) -> Iterator[pa.RecordBatch]:
         options = fl.FlightCallOptions(timeout=FETCH_S + nbytes / FETCH_BYTES_PER_S)
         reader = self._client(location).do_get(fl.Ticket(ticket), options)
         with ended.cancelling(reader), ended.turn(location):
-            return bounded(chunk.data for chunk in reader)
+            yield from bounded(chunk.data for chunk in reader)
 
     def _client(self, location: str) -> fl.FlightClient:
         with self._lock:
@@ -159,32 +167,32 @@ def check_size(split: pb.Split) -> None:
         raise ProtocolError(f"split {split.number} has {split.events} events but neither data nor a ticket")
 
 
-def inline(split: pb.Split) -> list[pa.RecordBatch]:
-    """Return the batches that came with the announcement of a split."""
-    return bounded(from_ipc(split.data)) if split.data else []
+def inline(split: pb.Split) -> Generator[pa.RecordBatch]:
+    """Yield the batches that came with the announcement of a split."""
+    if split.data:
+        yield from bounded(from_ipc(split.data))
 
 
-def bounded(batches: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Return the batches.
+def bounded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches.
 
     Raises
     ------
     ProtocolError
         If they have more than `SPLIT_BYTES_MAX` bytes.
     """
-    found, nbytes = [], 0
+    nbytes = 0
     for batch in batches:
-        found.append(batch)
         nbytes += batch.get_total_buffer_size()
         if nbytes > SPLIT_BYTES_MAX:
             raise ProtocolError(f"a split has more than {SPLIT_BYTES_MAX} bytes")
-    return found
+        yield batch
 
 
 def unpacked(
-    split: pb.Split, batches: list[pa.RecordBatch], outputs: tuple[Output, ...], rows: bool
-) -> list[Batch]:
-    """Return the events of a split.
+    split: pb.Split, batches: Iterable[pa.RecordBatch], outputs: tuple[Output, ...], rows: bool
+) -> Iterator[Batch]:
+    """Yield the events of a split.
 
     Raises
     ------
@@ -192,24 +200,43 @@ def unpacked(
         If they are not those that were announced.
     """
     form = wire_form(outputs, rows)
-    found = [form.from_wire(batch) for batch in _joined(split, batches, len(outputs))]
-    events = sum(batch.events for batch in found)
+    events = 0
+    for batch in _joined(split, batches, COLUMN_BYTES * len(outputs)):
+        found = form.from_wire(batch)
+        events += found.events
+        if events > split.events:
+            break
+        yield found
     if events != split.events:
         raise ProtocolError(f"split {split.number} has {events} events; {split.events} were announced")
-    return found
 
 
-def _joined(split: pb.Split, batches: list[pa.RecordBatch], columns: int) -> list[pa.RecordBatch]:
-    """Return the same events in one batch if it is cheaper to copy them than to look at each column often."""
-    if len(batches) < 2 or split.nbytes >= COLUMN_BYTES * len(batches) * columns:
+def _joined(split: pb.Split, batches: Iterable[pa.RecordBatch], least: int) -> Iterator[pa.RecordBatch]:
+    """Yield the same events in batches of `least` bytes, but for the last.
+
+    It is cheaper to copy small ones than to look at each of their columns.
+    """
+    small: list[pa.RecordBatch] = []
+    nbytes = 0
+    for batch in batches:
+        small.append(batch)
+        nbytes += batch.get_total_buffer_size()
+        if nbytes >= least:
+            yield from _one(split, small)
+            small, nbytes = [], 0
+    if small:
+        yield from _one(split, small)
+
+
+def _one(split: pb.Split, batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if len(batches) == 1:
         return batches
     try:
         for batch in batches:
             batch.validate()
-        joined = pa.Table.from_batches(batches).combine_chunks().to_batches()
+        return pa.Table.from_batches(batches).combine_chunks().to_batches()  # type: ignore[no-any-return]
     except pa.ArrowException as error:
         raise ProtocolError(f"the batches of split {split.number} are not of one kind: {error}") from error
-    return joined  # type: ignore[no-any-return]
 
 
 def _first_line(error: BaseException) -> str:

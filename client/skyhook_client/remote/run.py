@@ -18,6 +18,7 @@ from skyhook_casa.tally import Tally
 
 from ..backend import Bins, Run
 from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
+from .arrivals import Arrivals
 from .gather import Gathered
 from .short import ShortAnswer
 from .stream import SplitStream
@@ -41,6 +42,7 @@ class RemoteRun(Run):
         self._rows = rows
         self._histograms = histograms
         self._held = Held()
+        self._arrivals = Arrivals()
         self._unordered = False
         self._stream: SplitStream | ShortAnswer | None = None
         self._has_begun = False
@@ -54,27 +56,26 @@ class RemoteRun(Run):
         with self._running():
             gathered = Gathered(self._question.outputs, self._rows)
             events = max(1, self._question.version.events)
-            for batches in self._splits():
-                for batch in batches:
-                    gathered.add(batch, self.report.events_in / events)
+            for batch in self._batches():
+                gathered.add(batch, (self.report.events_in + self._arrivals.events_in) / events)
             return gathered.whole()
 
     def stream(self, batch_bytes: int, ordered: bool = True) -> Iterator[Batch]:
-        """See `Run.stream`; the events of the first split are given as soon as they are there."""
+        """See `Run.stream`; the first events are given as soon as they are there."""
         self._unordered = not ordered
+        self._arrivals = Arrivals(ordered)
         with self._running(), self._ending_early():
             gathered: list[Batch] = []
             nbytes, given = 0, False
-            for batches in self._splits():
-                for number, batch in enumerate(batches, 1):
-                    if gathered and nbytes + batch.nbytes > batch_bytes:
-                        yield from self._joined(gathered).pieces(batch_bytes)
-                        gathered, nbytes, given = [], 0, True
-                    gathered.append(batch)
-                    nbytes += batch.nbytes
-                    if nbytes >= batch_bytes or (number == len(batches) and not given):
-                        yield from self._joined(gathered).pieces(batch_bytes)
-                        gathered, nbytes, given = [], 0, True
+            for batch in self._batches():
+                if gathered and nbytes + batch.nbytes > batch_bytes:
+                    yield from self._joined(gathered).pieces(batch_bytes)
+                    gathered, nbytes = [], 0
+                gathered.append(batch)
+                nbytes += batch.nbytes
+                if nbytes >= batch_bytes or not given:
+                    yield from self._joined(gathered).pieces(batch_bytes)
+                    gathered, nbytes, given = [], 0, True
             if gathered or not given:
                 yield from self._joined(gathered).pieces(batch_bytes)
 
@@ -91,19 +92,25 @@ class RemoteRun(Run):
             return ReceivedBins.checked(end.histograms, self._question.outputs, self._histograms)
 
     # -- splits -----------------------------------------------------------------------------
-    def _splits(self) -> Iterator[list[Batch]]:
-        """Yield the batches of each split that has any, and check that they are all there."""
-        while (taken := self._retrying(self._take)) is not None:
-            split, batches = taken
-            self._add(split)
-            if batches:
-                yield batches
+    def _batches(self) -> Iterator[Batch]:
+        """Yield the batches of all splits that have any, and check that they are all there."""
+        while (batch := self._retrying(self._take)) is not None:
+            yield batch
         self._check_whole()
 
-    def _take(self) -> tuple[pb.Split, list[Batch]] | None:
-        if self._stream is None:
-            self._stream = self._begin(pb.QueryStart.BATCHES)
-        return self._stream.take()
+    def _take(self) -> Batch | None:
+        """Return the next events that were not given before; None if there are no more."""
+        while (batch := self._arrivals.take()) is None:
+            if self._stream is None:
+                self._stream = self._begin(pb.QueryStart.BATCHES)
+                self._arrivals.begin(self._held.events_out)
+            taken = self._stream.take()
+            if taken is None:
+                return None
+            self._arrivals.add(*taken)
+            if taken[1] is None:
+                self._add(taken[0])
+        return batch
 
     def _whole(self, deliver: pb.QueryStart.Deliver) -> pb.QueryEnd:
         """Run a query of which only the end is wanted, and return it."""
@@ -179,10 +186,12 @@ class RemoteRun(Run):
 
     @contextmanager
     def _ending_early(self) -> Iterator[None]:
-        """Leave the tally open of a stream that is left early, if any events of the dataset may have come."""
+        """Count the split in which a stream is left; leave the tally open if any events may have come."""
         try:
             yield
         except GeneratorExit:
+            if self._arrivals.split is not None:
+                self._count(self._arrivals.split)
             if self._unordered:
                 self.report.tallied_by(lambda _: Tally())
             raise
@@ -220,6 +229,10 @@ class RemoteRun(Run):
         """Count a split as held by the caller."""
         check_covers(split, self._question.version)
         self._held.merge(split.covers)
+        self._count(split)
+
+    def _count(self, split: pb.Split) -> None:
+        """Add a split to the report."""
         self._bytes += split.nbytes
         report = report_of(split.report)
         if report.cutflow and [term for term, _ in report.cutflow] != [
@@ -235,6 +248,11 @@ class RemoteRun(Run):
         if self._held.events_out != report.events_out:
             raise ProtocolError(
                 f"{self._held.events_out} events were delivered; their reports tell of {report.events_out}"
+            )
+        if self._arrivals.given != report.events_out:
+            raise ProtocolError(
+                f"{self._arrivals.given} events came before the stream broke off and after; "
+                f"their reports tell of {report.events_out}"
             )
         limited = limit is not None and report.events_out >= limit
         if report.partitions_done != report.partitions_planned and not limited:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from skyhook_casa.batch import Batch
 from skyhook_casa.compile_query import Output
@@ -18,6 +19,9 @@ from skyhook_casa.protocol import delivery_pb2 as pb
 from .channel import Channel
 from .fetch import Ended, Fetcher, inline, unpacked
 from .order import Order
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 AHEAD_BYTES: Final = 32 << 20
 """About how many bytes are fetched or being fetched that nobody has taken yet."""
@@ -35,7 +39,8 @@ class Coming:
     """A split that is announced."""
 
     split: pb.Split
-    batches: Future[list[Batch]] = field(default_factory=Future)
+    batches: SimpleQueue[Batch | BaseException | None] = field(default_factory=SimpleQueue)
+    """Its events as they come, and None behind them, or what went wrong."""
 
     @property
     def nbytes(self) -> int:
@@ -78,6 +83,7 @@ class SplitStream:
         self._advanced = advanced
         self._has_plan = False
         self._taken = 0
+        self._current: Coming | None = None
         self._feed: Feed[Coming] = Feed(AHEAD_BYTES)
         self._coming = iter(self._feed)
         self._ended = Ended()
@@ -93,10 +99,11 @@ class SplitStream:
         """The end of the answer, once it came."""
         return self._order.end
 
-    def take(self) -> tuple[pb.Split, list[Batch]] | None:
-        """Return the next split; None if there are no more, and `end` is there.
+    def take(self) -> tuple[pb.Split, Batch | None] | None:
+        """Return the next batch and its split, or None in place of a batch once all of that split were taken.
 
-        Tells the service that the split before is held.
+        Return None if there are no more splits, and `end` is there. After a split that is whole,
+        asking for more tells the service that it is held.
 
         Raises
         ------
@@ -105,14 +112,19 @@ class SplitStream:
         SkyhookError
             What the service says of a query that failed.
         """
-        if self._taken:
-            self._messages.put(pb.QueryMessage(acknowledge=self._taken))
-        coming = next(self._coming, None)
-        if coming is None:
-            return None
-        batches = coming.batches.result()
-        self._taken = coming.split.number
-        return coming.split, batches
+        if self._current is None:
+            if self._taken:
+                self._messages.put(pb.QueryMessage(acknowledge=self._taken))
+            self._current = next(self._coming, None)
+            if self._current is None:
+                return None
+        split, batch = self._current.split, self._current.batches.get()
+        if isinstance(batch, BaseException):
+            raise batch
+        if batch is None:
+            self._taken = split.number
+            self._current = None
+        return split, batch
 
     def finish(self) -> None:
         """Let the stream, all of which was taken, end by itself, and close it."""
@@ -173,13 +185,23 @@ class SplitStream:
         if split.ticket:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(FETCHES, "fetch")
-            coming.batches = self._pool.submit(self._fetch, split)
+            self._pool.submit(self._unpack, coming, self._fetched(split))
         else:
-            coming.batches.set_result(unpacked(split, inline(split), self._outputs, self._rows))
+            self._unpack(coming, inline(split))
         return self._feed.put(coming)
 
-    def _fetch(self, split: pb.Split) -> list[Batch]:
+    def _fetched(self, split: pb.Split) -> Generator[pa.RecordBatch]:
         # The service itself has what its workers hold, where they cannot be reached.
         locations = [*split.locations, self._channel.flight_location()]
-        batches = self._fetcher.fetch(split.ticket, locations, split.nbytes, self._ended)
-        return unpacked(split, batches, self._outputs, self._rows)
+        yield from self._fetcher.fetch(split.ticket, locations, split.nbytes, self._ended)
+
+    def _unpack(self, coming: Coming, batches: Generator[pa.RecordBatch]) -> None:
+        """Hand over each batch of a split as soon as it is there, while the processor has it at hand."""
+        try:
+            with closing(batches):
+                for batch in unpacked(coming.split, batches, self._outputs, self._rows):
+                    coming.batches.put(batch)
+        except BaseException as error:  # noqa: BLE001
+            coming.batches.put(error)
+        else:
+            coming.batches.put(None)
