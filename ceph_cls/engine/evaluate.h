@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "bytes.h"
+#include "arena.h"
 #include "program.h"
 
 namespace skyhook {
@@ -20,8 +20,6 @@ inline constexpr int64_t kBlockElements = 1 << 13;
 inline constexpr int64_t kUnlistedElements = 1 << 16;
 // Elements that the combinations of a single event may have.
 inline constexpr int64_t kEventElementsMax = 1 << 24;
-// Memory that one block may take.
-inline constexpr size_t kBlockBytesMax = size_t{1} << 30;
 
 // A stored column's values of the whole chunk (of a list: its elements, or int32 offsets).
 struct ColumnValues {
@@ -50,23 +48,6 @@ struct Lists {
   int64_t first = 0;                  // of a stored list in one run of rows: its first element
   const int32_t* runs = nullptr;      // of a cross, if a value asks for it: where each first part begins
   std::vector<const int32_t*> slots;  // of sets, if a value asks for them: elements by slot
-};
-
-// Memory for one block's values: handed out in a row, taken back all at once.
-class Arena {
- public:
-  template <typename T>
-  T* New(int64_t n) {
-    return reinterpret_cast<T*>(NewBytes(static_cast<size_t>(n) * sizeof(T)));
-  }
-  uint8_t* NewBytes(size_t size);
-  void Reset();
-
- private:
-  std::vector<Buffer> blocks_;
-  size_t block_ = 0;
-  size_t used_ = 0;
-  size_t total_ = 0;
 };
 
 class Evaluator {
@@ -111,30 +92,52 @@ class Evaluator {
     const int32_t* element = nullptr;          // by number in the block; 0 if there is none
     const int64_t* slots[kCombinationsMax]{};  // of kPick: where the parts stand in their lists
   };
-  void FindSets();
-  Mass FindMass(int32_t number) const;
-  int32_t SquareOfSum(int32_t number, Mass* mass) const;
-  Nearest FindNearest(int32_t number) const;
+  // evaluate_order.cc: what can be shared or left out, found once for each program.
   void FindTwins();
   void FindLeaders();
   void FindSources();
   void WantOperands(int number, std::vector<bool>* wanted) const;
+
+  // evaluate.cc
   void FindListed(const std::vector<int>& order);
+  bool RunNode(int number);
+  Value New(DType dtype, int axis);
+  const uint8_t* BothValid(const Value& a, const Value& b, int64_t n);
+  const uint8_t* Truth(int32_t number);
+
+  // evaluate_lists.cc
+  bool RunAxis(int number, const Node& node);
+  void RunList(const Node& node, Lists* lists);
+  void RunFilter(const Node& node, Lists* lists);
+
+  // evaluate_sets.cc
+  void FindSets();
+  Mass FindMass(int32_t number) const;
+  int32_t SquareOfSum(int32_t number, Mass* mass) const;
+  Nearest FindNearest(int32_t number) const;
+  bool Fits(int32_t axis, int64_t elements) const;
+  bool RunCombinations(int number, const Node& node, Lists* lists);
+  bool RunCross(int number, const Node& node, Lists* lists);
+  const std::vector<const int32_t*>& Slots(int32_t axis);
+  const int32_t* CrossRuns(int32_t axis);
   void RunMass(const Mass& mass, const Node& node, Value* value);
   bool RunNearest(int number, const Node& node, Value* value);
   const int32_t* ByLength(const int32_t* offsets);
   const double* const* PartsOf(const Mass& mass, const double** parts);
-  bool RunNode(int number);
-  bool RunAxis(int number, const Node& node);
-  void RunList(const Node& node, Lists* lists);
-  bool RunCombinations(int number, const Node& node, Lists* lists);
-  bool RunCross(int number, const Node& node, Lists* lists);
-  void RunFilter(const Node& node, Lists* lists);
-  const std::vector<const int32_t*>& Slots(int32_t axis);
-  const int32_t* CrossRuns(int32_t axis);
+  void RunComponent(const Node& node, Value* value);
+  void RunPick(int number, const Node& node, Value* value);
+
+  // evaluate_values.cc
   void RunLoad(const Node& node, Value* value);
   void RunUnary(int number, const Node& node, Value* value);
   void RunBinary(const Node& node, Value* value);
+  void RunOther(int number, const Node& node, Value* value);
+  void RunSpread(const Node& node, Value* value);
+  void RunFill(const Node& node, Value* value);
+  void RunInside(const Node& node, Value* value);
+  void RunWhere(const Node& node, Value* value);
+
+  // evaluate_reduce.cc
   // The lists that a reduction reduces: `n` of them with `offsets`.
   struct Runs {
     const int32_t* offsets;
@@ -143,28 +146,23 @@ class Evaluator {
   Runs RunsOf(const Node& node);
   void RunReduce(int number, const Node& node, Value* value);
   bool RunTruths(const Node& node, const Runs& runs, Value* value);
-  void RunInside(const Node& node, Value* value);
-  void RunOther(int number, const Node& node, Value* value);
-  void RunSpread(const Node& node, Value* value);
-  void RunComponent(const Node& node, Value* value);
-  void RunFill(const Node& node, Value* value);
+
+  // evaluate_elements.cc
   void Locate(int32_t axis, int32_t index, Place* place);
   void RunIndex(int number, const Node& node, Value* value);
-  void RunPick(int number, const Node& node, Value* value);
   void RunRemap(const Node& node, Value* value);
-  void RunWhere(const Node& node, Value* value);
 
   Value& At(int32_t number) { return values_[static_cast<size_t>(number)]; }
   Lists& ListsAt(int32_t number) { return lists_[static_cast<size_t>(number)]; }
   const Node& NodeAt(int32_t number) const { return program_.nodes[static_cast<size_t>(number)]; }
   int64_t Length(int axis) const { return axis >= 0 ? lists_[static_cast<size_t>(axis)].n : rows_.n; }
-  Value New(DType dtype, int axis);
-  const uint8_t* BothValid(const Value& a, const Value& b, int64_t n);
-  const uint8_t* Truth(int32_t number);
-  bool Fits(int32_t axis, int64_t elements) const;
   // `valid`, or null if all n are there.
   static const uint8_t* Missing(const uint8_t* valid, int64_t n) {
     return n > 0 && std::memchr(valid, 0, static_cast<size_t>(n)) != nullptr ? valid : nullptr;
+  }
+  template <typename T>
+  static const T* Read(const Value& value) {
+    return reinterpret_cast<const T*>(value.data);
   }
   // The values were just made by New: they may be written.
   template <typename T = uint8_t>
