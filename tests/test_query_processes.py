@@ -79,7 +79,9 @@ class Busy:
         """Ask until so many processes run, and return their ids."""
 
         def run() -> set[int] | None:
-            self.ask_many()
+            life = self.engine.query_processes._life
+            if life is None or life.done():
+                self.ask_many()
             running = self.running
             return running if len(running) == processes else None
 
@@ -182,6 +184,7 @@ def test_killed_processes_cost_no_answer_and_are_replaced(failing: Busy, monkeyp
 
 
 def test_a_process_that_hangs_is_ended(failing: Busy, monkeypatch: Any) -> None:
+    monkeypatch.setattr(query_processes, "LOOK_S", 0.05)
     hanging = failing.until(2)
     monkeypatch.setattr(query_processes, "SLOW_S", 0.5)
 

@@ -133,7 +133,8 @@ class Dispatcher:
             yield
         finally:
             self._planned[client] -= 1
-            self._planned += Counter()  # keeps only those above 0
+            if not self._planned[client]:
+                del self._planned[client]
 
     def add(self, run: QueryRun) -> None:
         """Give out the splits of a query, too."""

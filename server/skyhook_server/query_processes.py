@@ -41,7 +41,7 @@ OVERLAPS: Final = 64
 """Questions that come while others are being answered, in `BUSY_S`, after which processes are started."""
 BUSY_S: Final = 2.0
 LOOK_S: Final = 5.0
-"""How often is looked whether processes are missing, or not needed any more."""
+"""How often is looked whether processes are missing, hang, or are not needed any more."""
 IDLE_S: Final = 600.0
 """Processes that were asked nothing for so long end."""
 DEFAULT_MAX: Final = 4
@@ -50,7 +50,7 @@ STDERR: Final = 2
 SEEN_MAX: Final = 65_536
 """Questions of which the service knows that they were asked."""
 SLOW_S: Final = 30.0
-"""A process that owes an answer for so long is ended."""
+"""A process that owes answers, and gave none for so long, is ended."""
 START_S: Final = 60.0
 """How long a process may take to start."""
 
@@ -126,12 +126,7 @@ class QueryProcesses:
         chosen = min(self._running, key=lambda one: one.waiting)
         question = f"{query_id} {client}\n".encode() + start.SerializeToString()
         try:
-            async with asyncio.timeout(SLOW_S):
-                kind, found = await chosen.ask(question)
-        except TimeoutError:
-            _log.warning("query_process_hangs", pid=chosen.pid)
-            chosen.kill()
-            return None
+            kind, found = await chosen.ask(question)
         except ConnectionError:  # it is in the log
             return None
         if kind == ERROR:
@@ -145,6 +140,10 @@ class QueryProcesses:
         while time.monotonic() < self._asked_s + IDLE_S:
             await self._fill()
             await asyncio.sleep(LOOK_S)
+            for one in self._running:
+                if one.owes_s > SLOW_S:
+                    _log.warning("query_process_hangs", pid=one.pid)
+                    one.kill()
         _log.info("query_processes_idle", processes=len(self._running))
         await self._end_all()
 
@@ -183,6 +182,7 @@ class _Process(asyncio.Protocol):
         self._lost = lost
         self._number = 0
         self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        self._answered_s = 0.0
         self._came = bytearray()
 
     @property
@@ -194,6 +194,11 @@ class _Process(asyncio.Protocol):
     def waiting(self) -> int:
         """Questions that it has not answered."""
         return len(self._asked)
+
+    @property
+    def owes_s(self) -> float:
+        """Seconds for which it has not answered, though there were questions; 0 if there are none."""
+        return time.monotonic() - self._answered_s if self._asked else 0.0
 
     async def start(self, settings: Settings) -> None:
         """Start the process, and return when it answers.
@@ -226,6 +231,8 @@ class _Process(asyncio.Protocol):
 
     async def ask(self, question: bytes) -> tuple[int, bytes]:
         """Return what is said to a question. Raises ConnectionError if the process is gone."""
+        if not self._asked:
+            self._answered_s = time.monotonic()
         self._number = number = self._number % 0xFFFF_FFFF + 1
         said: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         self._asked[number] = said
@@ -251,6 +258,7 @@ class _Process(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        self._answered_s = time.monotonic()
         came = self._came
         came += data
         while len(came) >= HEAD.size:
