@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from service_fixture import ANSWERERS, answered
 
 import skyhook_casa
 from skyhook_casa.errors import CorruptObject, InvalidRequest, MissingColumn, NotFound
+from skyhook_casa.ingest import ingest
 from skyhook_client import Client
+from skyhook_client.options import INGEST_OPTIONS
 
 CUT = "nMuon >= 2 and any((Muon_pt > 20) & (abs(Muon_eta) < 2.4))"
 COLUMNS = ["Muon_pt", "Muon_eta", "MET_pt"]
@@ -556,3 +559,32 @@ def test_importing_the_client_stays_light() -> None:
     code = f"import sys, skyhook_client; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+# -- options ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"skip_bad_file": True}, "ingest has no option 'skip_bad_file'; did you mean 'skip_bad_files'"),
+        ({"no_such": 1}, "no option 'no_such'; there are tree, codec, .*append"),
+        ({"append": 1}, "append of ingest is 1; True or False is needed"),
+        ({"chunk_events": True}, "chunk_events of ingest is True; a whole number"),
+    ],
+)
+def test_options_of_an_ingest_that_are_none_are_refused(
+    client: Client, nano_file: Path, options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        client.ingest("refused", nano_file, **options)
+
+
+def test_all_options_of_an_ingest_are_known() -> None:
+    named = set(signature(ingest).parameters) - {
+        "catalog",
+        "store",
+        "dataset",
+        "paths",
+        "columns",
+        "progress",
+    }
+    assert set(INGEST_OPTIONS) == named

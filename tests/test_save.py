@@ -283,6 +283,10 @@ def test_the_name_of_an_answer_to_another_dataset_is_refused(client: Client, nam
         ({"partition_bytes": 1}, "partition_bytes is 1; 65536 to"),
         ({"chunk_events": 0}, "chunk_events is 0; 1 to"),
         ({"workers": 0}, "workers"),
+        ({"codecs": "lz4"}, "save has no option 'codecs'; did you mean 'codec'"),
+        ({"tree": "Events"}, "no option 'tree'; there are codec, partition_bytes"),
+        ({"codec": 3}, "codec of save is 3; a text is needed"),
+        ({"partition_bytes": "1 MB"}, "partition_bytes of save is '1 MB'; a whole number"),
     ],
 )
 def test_options_out_of_range_are_refused(client: Client, option: dict[str, Any], why: str) -> None:

@@ -14,6 +14,7 @@ from skyhook_casa.query import Fill
 from skyhook_casa.query import Query as QueryValue
 
 from .dataset import Dataset
+from .options import INGEST_OPTIONS, checked
 from .query import Query
 
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ class Client:
             If a file cannot be read as events; then the dataset stays as it was.
         AlreadyExists
             If a file is in the dataset already.
+        InvalidRequest
+            If there is no such option, or it is out of its range.
         """
+        options = checked("ingest", options, INGEST_OPTIONS)
         with Progress(f"ingest {dataset}", 0, "events", self.progress) as bar:
             report = self.backend.ingest(dataset, files, columns, bar.reach, **options)
         _log_skipped(report)

@@ -12,6 +12,8 @@ from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.progress import Progress
 from skyhook_casa.report import human_bytes
 
+from .options import SAVE_OPTIONS, checked
+
 if TYPE_CHECKING:
     from skyhook_casa.batch import Batch
     from skyhook_casa.compile_query import Output
@@ -164,10 +166,11 @@ class Keeping(ABC):
         AlreadyExists
             If the name is that of another dataset.
         InvalidRequest
-            If a column can have missing elements, or an option is out of its range.
+            If a column can have missing elements, or there is no such option, or it is out of its range.
         StoreError
             If the store is full; in all cases every dataset is as before.
         """
+        options = checked("save", options, SAVE_OPTIONS)
         with Progress(f"save {name}", self.question.version.events, "events", self._progress) as bar:
 
             def changed(report: SaveReport) -> None:
