@@ -73,7 +73,7 @@ class RunningService:
 
 def _catalog_of(client: Client) -> Catalog:
     """Return what a service would open by itself; a catalog in memory has no other address."""
-    from skyhook_server.remembered import RememberingCatalog
+    from skyhook_casa.catalog.remembered import RememberingCatalog
 
     in_memory = client.catalog.url == "memory://"
     return client.catalog if in_memory else RememberingCatalog(client.catalog.url, create=False)

@@ -304,7 +304,8 @@ class EmbeddedBackend(Backend, JobControl):
         from skyhook_casa.execution import Choice
         from skyhook_casa.plan import plan
 
-        resolved = plan(self.catalog, value)
+        with self.catalog.steady():
+            resolved = plan(self.catalog, value)
         Choice(resolved, self.store, execution)  # refuses what the store cannot do
         return EmbeddedQuestion(self, resolved, execution)
 
@@ -313,10 +314,10 @@ class EmbeddedBackend(Backend, JobControl):
 
     # -- inside -----------------------------------------------------------------------------
     def _open_catalog(self, create: bool) -> Catalog:
-        from skyhook_casa.catalog import Catalog
         from skyhook_casa.catalog.place import catalog_address
+        from skyhook_casa.catalog.remembered import RememberingCatalog
 
-        return Catalog(catalog_address(self.store, self._catalog_url), create=create)
+        return RememberingCatalog(catalog_address(self.store, self._catalog_url), create=create)
 
     def _no_catalog(self, error: NotFound) -> str:
         """Return what is told if there is no catalog, and what would work."""

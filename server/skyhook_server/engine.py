@@ -14,6 +14,7 @@ from typing import Final
 from skyhook_casa import __version__
 from skyhook_casa.catalog import Catalog
 from skyhook_casa.catalog.place import catalog_address
+from skyhook_casa.catalog.remembered import RememberingCatalog
 from skyhook_casa.cores import usable_cores
 from skyhook_casa.errors import NotFound, ServiceBusy, SkyhookError
 from skyhook_casa.protocol import delivery_pb2 as pb
@@ -30,7 +31,6 @@ from .planner import Planner
 from .plans import Prepared
 from .query_processes import DEFAULT_MAX, QueryProcesses
 from .query_run import QueryRun
-from .remembered import RememberingCatalog
 from .result_cache import SPLIT_BYTES, ResultCache
 from .settings import Settings
 from .shelf import Shelf

@@ -13,6 +13,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -36,6 +37,8 @@ _DENIED_BY_POSTGRESQL: Final = ("25006", "42501")  # a read-only transaction; no
 _WRITES = {"skyhook_writes": True}
 
 
+_watched = count()
+"""Connections that looked for commits."""
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
@@ -47,6 +50,7 @@ class Database:
         self.url = url
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._watching: Any = None
+        self._watched_before = 0
         self._watching_lock = Lock()
         _databases.add(self)
         weakref.finalize(self, engine.dispose)
@@ -79,7 +83,8 @@ class Database:
         """Return a number that every commit changes, whoever makes it, in microseconds; None on PostgreSQL.
 
         Source: https://www.sqlite.org/pragma.html#pragma_data_version, which counts the commits that
-        one connection did not make itself: hence one that is kept for this.
+        one connection did not make itself: hence one that is kept for this. Numbers of different
+        connections say nothing of each other, so each has a range of its own.
         """
         if not self.engine.url.database or not self.is_sqlite:
             return None
@@ -88,11 +93,12 @@ class Database:
                 connection = self.engine.raw_connection()
                 connection.detach()
                 self._watching = connection
+                self._watched_before = next(_watched) << 32
             try:
                 found: int = self._watching.dbapi_connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error as error:
                 raise StoreError(f"catalog {self.url}: {error}") from error
-            return found
+            return self._watched_before + found
 
     def close(self) -> None:
         """Close idle connections; using the database opens new ones."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
 
-from skyhook_casa.catalog import Catalog
+from . import Catalog
 
 REMEMBERED_MAX: Final = 100_000
 """Rows that are remembered, of all look-ups together."""
@@ -35,17 +36,14 @@ def _remembered(look: Callable[..., Any]) -> Any:
 class RememberingCatalog(Catalog):
     """A catalog for planning many queries: what it returns must not be changed.
 
-    It forgets everything when anybody commits, so it never tells what was. In PostgreSQL, where that
-    cannot be seen without a look-up, it remembers nothing.
+    It forgets everything when anybody commits, in any process, so it never tells what was. In PostgreSQL,
+    where that cannot be seen without a look-up, and in memory it remembers nothing.
     """
 
     def __init__(self, address: str | os.PathLike[str], create: bool = True) -> None:
         super().__init__(address, create)
-        self._state: int | None = None
-        self._steady = threading.local()
-        self._found: OrderedDict[Hashable, Any] = OrderedDict()
-        self._rows = 0
-        self._lock = threading.Lock()
+        self._begin()
+        _catalogs.add(self)
 
     version = _remembered(Catalog.version)
     column = _remembered(Catalog.column)
@@ -55,6 +53,13 @@ class RememberingCatalog(Catalog):
     layout_index = _remembered(Catalog.layout_index)
     definition_texts = _remembered(Catalog.definition_texts)
     derived_state = _remembered(Catalog.derived_state)
+
+    def _begin(self) -> None:
+        self._state: int | None = None
+        self._steady = threading.local()
+        self._found: OrderedDict[Hashable, Any] = OrderedDict()
+        self._rows = 0
+        self._lock = threading.Lock()
 
     def state(self) -> int | None:
         """See `Catalog.state`; inside of `steady` it is what that gave."""
@@ -93,6 +98,18 @@ class RememberingCatalog(Catalog):
             self._rows += _rows(found)
             while self._rows > REMEMBERED_MAX:
                 self._rows -= _rows(self._found.popitem(last=False)[1])
+
+
+_catalogs: weakref.WeakSet[RememberingCatalog] = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    """In a forked child: threads of the parent may have held the locks."""
+    for catalog in list(_catalogs):
+        catalog._begin()
+
+
+os.register_at_fork(after_in_child=_begin_all)
 
 
 def _fixed(argument: Any) -> Hashable:
