@@ -208,20 +208,15 @@ def test_processes_end_when_nobody_asks_and_start_again(failing: Busy, monkeypat
     assert not failing.until(2) & first
 
 
-def test_none_are_started_if_none_are_wanted(stored: Client) -> None:
-    service = Busy(stored, 0)
-    try:
-        for _ in range(3):
-            service.ask_many()
-        assert service.running == set()
-    finally:
-        service.close()
-
-
-def test_what_lies_in_memory_is_not_asked_of_other_processes(nano_file: Path) -> None:
-    client = skyhook_casa.connect("memory://")
-    client.ingest("one", nano_file, workers=1)
-    service = Busy(client, 2)
+@pytest.mark.parametrize(("store", "wanted"), [("directory", 0), ("memory", 2)])
+def test_none_are_started_if_none_are_wanted_or_could_read(
+    store: str, wanted: int, stored: Client, nano_file: Path
+) -> None:
+    """What lies in the memory of the service no other process has."""
+    if store == "memory":
+        stored = skyhook_casa.connect("memory://")
+        stored.ingest("one", nano_file, workers=1)
+    service = Busy(stored, wanted)
     try:
         for _ in range(3):
             service.ask_many()
