@@ -616,6 +616,39 @@ def test_flight_alone_runs_a_query(served: ServeProcess, embedded_client: Client
     assert muons.to_numpy().tobytes() == ak.to_numpy(ak.flatten(expected.Muon_pt)).tobytes()
 
 
+def test_flight_alone_finds_datasets_and_is_told_what_is_not_offered(served: ServeProcess) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        hello = DeliveryStub(channel).Hello(pb.HelloRequest(), metadata=[(PROTOCOL_KEY, "1")], timeout=END_S)
+    query = flight.FlightDescriptor.for_command(json.dumps({"query": 1, **MUONS}))
+    unknown = flight.FlightDescriptor.for_path("dy")
+    with flight.connect(f"grpc://127.0.0.1:{hello.flight_port}") as stranger:
+        (listed,) = [one for one in stranger.list_flights() if b'"dy"' in one.descriptor.command]
+        table = stranger.do_get(listed.endpoints[0].ticket).read_all()
+        assert table.schema == listed.schema
+        assert "MET_pt" in table.column_names
+        assert stranger.get_schema(query).schema == stranger.get_flight_info(query).schema
+        with pytest.raises(pa.ArrowException, match="invalid-request: the descriptor's command is no query"):
+            stranger.get_schema(unknown)
+        with pytest.raises(flight.FlightError, match=r"invalid-request: the action 'x' is unknown"):
+            list(stranger.do_action(flight.Action("x", b"")))
+        for name in ("do_put", "do_exchange"):
+            with pytest.raises(flight.FlightError, match=r"protocol: Do.* is not offered here. DoGet") as told:
+                write_nothing(stranger, name)
+            assert "Traceback" not in str(told.value)
+
+
+def write_nothing(stranger: flight.FlightClient, name: str) -> None:
+    """Write an empty table, as far as the other side lets us."""
+    descriptor, schema = flight.FlightDescriptor.for_path("dy"), pa.schema([])
+    if name == "do_put":
+        writer, _ = stranger.do_put(descriptor, schema)
+    else:
+        writer, _ = stranger.do_exchange(descriptor)
+        writer.begin(schema)
+    writer.done_writing()
+    writer.close()
+
+
 def test_services_are_found_by_reflection_and_health(served: ServeProcess) -> None:
     """Without the metadata that our own calls want: grpcurl and load balancers do not send it."""
     with grpc.insecure_channel(served.address) as channel:

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.plan import Plan
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.batches import from_ipc, wire_form
+from skyhook_casa.query import Query
 
 from .flight import SplitServer, flight_errors
 from .query_run import QueryRun
@@ -57,13 +59,30 @@ class DataPlane(SplitServer):
     ) -> fl.FlightInfo:
         """Plan the query that is the descriptor's command; its ticket runs it."""
         with flight_errors():
-            if not descriptor.command:
-                raise InvalidRequest("the descriptor's command is no query; its JSON is needed")
-            start = pb.QueryStart(query=descriptor.command.decode(errors="replace"))
-            plan = self._engine.planner.prepare(start).plan
+            plan = self._planned(descriptor)
             ticket = fl.Ticket(BARE + plan.query.to_json().encode())
             endpoint = fl.FlightEndpoint(ticket, [])
             return fl.FlightInfo(wire_form(plan.outputs).schema, descriptor, [endpoint], -1, -1)
+
+    def get_schema(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
+        """Return the schema of the answer to the query that is the descriptor's command."""
+        with flight_errors():
+            return fl.SchemaResult(wire_form(self._planned(descriptor).outputs).schema)
+
+    def list_flights(self, context: fl.ServerCallContext, criteria: bytes) -> Iterator[fl.FlightInfo]:
+        """Give each dataset as the query of all its columns."""
+        with flight_errors():
+            names = [one.name for one in self._engine.catalog.datasets()]
+        for name in names:
+            query = Query.make(name).to_json().encode()
+            yield self.get_flight_info(context, fl.FlightDescriptor.for_command(query))
+
+    def _planned(self, descriptor: fl.FlightDescriptor) -> Plan:
+        """Return the plan of the query that is a descriptor's command."""
+        if not descriptor.command:
+            raise InvalidRequest("the descriptor's command is no query; its JSON is needed")
+        start = pb.QueryStart(query=descriptor.command.decode(errors="replace"))
+        return self._engine.planner.prepare(start).plan
 
     def _run(self, start: pb.QueryStart) -> fl.FlightDataStream:
         """Run a query for a client that knows nothing but Flight."""

@@ -71,9 +71,38 @@ class SplitServer(fl.FlightServerBase):  # type: ignore[misc]
         """Free splits."""
         self._shelf.drop(tickets)
 
+    def list_flights(self, context: fl.ServerCallContext, criteria: bytes) -> Iterator[fl.FlightInfo]:
+        """Refuse: the port of a worker has no queries."""
+        raise _unimplemented("ListFlights")
+
+    def get_flight_info(
+        self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
+    ) -> fl.FlightInfo:
+        """Refuse, as above."""
+        raise _unimplemented("GetFlightInfo")
+
+    def get_schema(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
+        """Refuse, as above."""
+        raise _unimplemented("GetSchema")
+
+    def do_put(self, context: fl.ServerCallContext, *call: Any) -> None:
+        """Refuse: nothing is written by Flight."""
+        raise _unimplemented("DoPut")
+
+    def do_exchange(self, context: fl.ServerCallContext, *call: Any) -> None:
+        """Refuse: nothing is written by Flight."""
+        raise _unimplemented("DoExchange")
+
     def list_actions(self, context: fl.ServerCallContext) -> list[tuple[str, str]]:
         """Name the actions."""
         return [(DROP, "free splits: the body is their tickets, 16 bytes each")]
+
+
+def _unimplemented(call: str) -> fl.FlightServerError:
+    return fl.FlightServerError(
+        f"protocol: {call} is not offered here. DoGet gives splits; the port of a service also has "
+        "ListFlights, and GetFlightInfo and GetSchema of queries"
+    )
 
 
 class flight_errors:  # noqa: N801
@@ -83,8 +112,6 @@ class flight_errors:  # noqa: N801
         """Begin."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, NotFound):
-            raise fl.FlightServerError(f"{error.kind}: {error}") from error
         if isinstance(error, SkyhookError):
             raise fl.FlightServerError(f"{error.kind}: {error}") from error
 
