@@ -632,7 +632,7 @@ def test_flight_alone_finds_datasets_and_is_told_what_is_not_offered(served: Ser
         with pytest.raises(flight.FlightError, match=r"invalid-request: the action 'x' is unknown"):
             list(stranger.do_action(flight.Action("x", b"")))
         for name in ("do_put", "do_exchange"):
-            with pytest.raises(flight.FlightError, match=r"protocol: Do.* is not offered here. DoGet") as told:
+            with pytest.raises(flight.FlightError, match=r"protocol: Do.* is not offered here") as told:
                 write_nothing(stranger, name)
             assert "Traceback" not in str(told.value)
 
