@@ -26,7 +26,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import flight
 from serve_process import END_S, OWN_HOST, ServeProcess, serving
+from service_fixture import RunningService
 
+import skyhook_casa
 from skyhook_casa import _engine, errors
 from skyhook_casa.batch import Batch
 from skyhook_casa.catalog import DatasetInfo, DatasetVersion, FileInfo, Job, ObjectInfo, Partition
@@ -635,6 +637,16 @@ def test_flight_alone_finds_datasets_and_is_told_what_is_not_offered(served: Ser
             with pytest.raises(flight.FlightError, match=r"protocol: Do.* is not offered here") as told:
                 write_nothing(stranger, name)
             assert "Traceback" not in str(told.value)
+
+
+def test_flight_alone_finds_no_datasets_where_there_are_none(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    service = RunningService(skyhook_casa.connect(tmp_path / "store"))
+    try:
+        with flight.connect(f"grpc://127.0.0.1:{service.service.flight_port}") as stranger:
+            assert list(stranger.list_flights()) == []
+    finally:
+        service.stop()
 
 
 def write_nothing(stranger: flight.FlightClient, name: str) -> None:

@@ -72,7 +72,7 @@ class DataPlane(SplitServer):
     def list_flights(self, context: fl.ServerCallContext, criteria: bytes) -> Iterator[fl.FlightInfo]:
         """Give each dataset as the query of all its columns."""
         with flight_errors():
-            names = [one.name for one in self._engine.catalog.datasets()]
+            names = [one.name for one in self._engine.datasets()]
         for name in names:
             query = Query.make(name).to_json().encode()
             yield self.get_flight_info(context, fl.FlightDescriptor.for_command(query))

@@ -30,7 +30,7 @@ from .plans import Prepared
 from .query_run import QueryRun
 
 if TYPE_CHECKING:
-    from skyhook_casa.catalog import Catalog, DatasetInfo, DatasetVersion, MetaTree
+    from skyhook_casa.catalog import Catalog, DatasetVersion, MetaTree
     from skyhook_casa.stores import ObjectStore
     from skyhook_casa.tally import Tally
 
@@ -76,8 +76,7 @@ class Delivery(DeliveryServicer):
         self, request: pb.ListDatasetsRequest, context: Any
     ) -> AsyncIterator[pb.DatasetInfo]:
         """Give the latest version of each dataset."""
-        none: list[DatasetInfo] = []
-        for one in await self._look(context, lambda catalog: catalog.datasets(), none):
+        for one in await self._do(context, self._engine.datasets):
             yield to_message(one, pb.DatasetInfo)
 
     async def GetVersion(self, request: pb.DatasetRequest, context: Any) -> pb.DatasetVersion:
@@ -279,21 +278,10 @@ class Delivery(DeliveryServicer):
         self,
         context: Any,
         what: Callable[[Catalog], T],
-        if_none: T | None = None,
         threads: Executor | None = None,
     ) -> T:
-        """Return what the catalog says; `if_none` while there is no catalog."""
-
-        def look() -> T:
-            try:
-                catalog = self._engine.catalog
-            except NotFound:
-                if if_none is None:
-                    raise
-                return if_none
-            return what(catalog)
-
-        return await self._do(context, look, threads)
+        """Return what the catalog says."""
+        return await self._do(context, lambda: what(self._engine.catalog), threads)
 
     async def _do(self, context: Any, what: Callable[[], T], threads: Executor | None = None) -> T:
         """Return what a blocking function gives; its errors end the call."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from skyhook_casa import __version__
-from skyhook_casa.catalog import Catalog
+from skyhook_casa.catalog import Catalog, DatasetInfo
 from skyhook_casa.catalog.place import catalog_address
 from skyhook_casa.catalog.remembered import RememberingCatalog
 from skyhook_casa.cores import usable_cores
@@ -97,6 +97,14 @@ class Engine:
                     f"there are no datasets in {self.store_name} yet; ingest one first ({error})"
                 ) from error
         return self._catalog
+
+    def datasets(self) -> list[DatasetInfo]:
+        """Return the latest version of each dataset; none while there is no catalog. It blocks."""
+        try:
+            catalog = self.catalog
+        except NotFound:
+            return []
+        return catalog.datasets()
 
     def new_catalog(self) -> Catalog:
         """Return the list of what the store holds; it is made if there is none."""
