@@ -84,10 +84,10 @@ class Form:
                     f"{axis.name} has {offsets[-1]} elements; {ELEMENTS_MAX} go into a batch"
                 )
             content = pa.StructArray.from_arrays(columns, fields=list(field.type.value_type))
-            narrow = pa.array(offsets.astype(np.int32))
+            narrow = _values(offsets.astype(np.int32), None)
             arrays.append(pa.ListArray.from_arrays(narrow, content, type=field.type))
         if batch.rows is not None:
-            arrays.append(pa.array(batch.rows))
+            arrays.append(_values(batch.rows, None))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def from_wire(self, batch: pa.RecordBatch) -> Batch:
@@ -170,7 +170,11 @@ def _field(output: Output) -> pa.Field:
 def _values(values: Array, valid: Array | None) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array(values, mask=None if valid is None else ~valid)
+    if valid is not None or values.dtype == np.bool_:
+        return pa.array(values, mask=None if valid is None else ~valid)
+    # `pa.array` would look first whether it is something of pandas, which it imports for that.
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
 
 
 def _elements(axis: Axis, column: pa.Array) -> tuple[list[Any], Array]:
