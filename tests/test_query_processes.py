@@ -143,7 +143,10 @@ def test_counts_and_histograms_come_from_processes_too(busy: Busy) -> None:
         client.query("one", ["MET_pt"], "MET_pt > 31.25") for client in (busy.client, busy.stored)
     )
 
+    splits = busy.engine.metrics.splits.labels("direct")._value
+    before = splits.get()
     assert found.count() == expected.count()
+    assert splits.get() == before + 1
     assert found.hist("MET_pt", bins=10, range=(0, 100)) == expected.hist("MET_pt", bins=10, range=(0, 100))
 
 
@@ -247,9 +250,10 @@ def test_questions_are_remembered_up_to_a_limit(monkeypatch: Any) -> None:
     processes = QueryProcesses(Settings(), 1)
     starts = [pb.QueryStart(query=str(number)) for number in range(4)]
 
-    assert not processes.want(starts[0])
+    assert processes.take(starts[0]) is None
     processes._running.append(object())  # type: ignore[arg-type]
-    assert [processes.want(one) for one in starts[:3]] == [True] * 3
-    assert [processes.want(one) for one in starts[:3]] == [False] * 3
-    assert processes.want(starts[3])
-    assert [processes.want(one) for one in (*starts[1:], starts[0])] == [False] * 3 + [True]
+    asked = [one.SerializeToString() for one in starts]
+    assert [processes.take(one) for one in starts[:3]] == asked[:3]
+    assert [processes.take(one) for one in starts[:3]] == [None] * 3
+    assert processes.take(starts[3]) == asked[3]
+    assert [processes.take(one) for one in (*starts[1:], starts[0])] == [None] * 3 + asked[:1]

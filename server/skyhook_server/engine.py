@@ -40,6 +40,9 @@ THREADS: Final = 8
 CHORES: Final = 2
 """Calls that may take minutes, such as joining columns, that run at once; more wait and hold up no others."""
 
+Begun = tuple[Prepared, Work | None, Made | None]
+"""A plan; what is computed for it, if an answer is wanted at once; and its first split, if that was made."""
+
 _log = get_logger(__name__)
 
 
@@ -141,8 +144,8 @@ class Engine:
         """
         began_s = time.monotonic()
         at_once = start.at_once and not (start.held.whole or start.held.begun)
-        is_new = at_once and self.query_processes.want(start)
-        known = None if is_new else self.planner.known(start)
+        new = self.query_processes.take(start) if at_once else None
+        known = self.planner.known(start) if new is None else None
         if known is not None and not at_once:
             return known[0].message
         if known is not None and self._is_kept(*known):
@@ -153,20 +156,21 @@ class Engine:
         except ServiceBusy:  # with a run, but not with a plan
             return (await loop.run_in_executor(self.threads, self.planner.prepare, start)).message
         with admitted:
-            plan = await self.query_processes.resolve(query_id, client, start) if is_new else None
+            plan = None if new is None else await self.query_processes.resolve(query_id, client, new)
             if plan is not None:
                 return self._passed_on(plan, began_s)
             if self.dispatcher.planning > 1:
                 self.query_processes.overlap()
             begin = partial(self._begun, query_id, start, at_once)
-            prepared, work, made = await loop.run_in_executor(self.threads, begin)
-        if work is None:
-            return prepared.message
-        return self._answer(QueryRun(self, query_id, client, prepared, work, start), made, began_s)
+            begun = await loop.run_in_executor(self.threads, begin)
+        return self._plan(query_id, client, start, begun, began_s)
 
-    def _begun(
-        self, query_id: str, start: pb.QueryStart, at_once: bool
-    ) -> tuple[Prepared, Work | None, Made | None]:
+    def answered(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan:
+        """Return what `resolve` does for a question `at_once`; it blocks, and any thread may call it."""
+        began_s = time.monotonic()
+        return self._plan(query_id, client, start, self._begun(query_id, start, True), began_s)
+
+    def _begun(self, query_id: str, start: pb.QueryStart, at_once: bool) -> Begun:
         """Return the plan; work too if there is an answer at once: a kept one, or the first split."""
         if not at_once:
             return self.planner.prepare(start), None, None
@@ -179,6 +183,15 @@ class Engine:
             return prepared, work, self.cluster.run_here(prepared.first_split(query_id, work, start))
         except SkyhookError:  # nobody asked for rows yet; who does is told
             return self.planner.prepare(start), None, None
+
+    def _plan(
+        self, query_id: str, client: str, start: pb.QueryStart, begun: Begun, began_s: float
+    ) -> pb.QueryPlan:
+        """Return the plan of what was begun, with the answer if there is one."""
+        prepared, work, made = begun
+        if work is None:
+            return prepared.message
+        return self._answer(QueryRun(self, query_id, client, prepared, work, start), made, began_s)
 
     def _is_kept(self, prepared: Prepared, work: Work) -> bool:
         return self.cache.has_short(prepared.answer_key(work))
@@ -193,14 +206,6 @@ class Engine:
         if plan.HasField("answer"):
             self._note("done", time.monotonic() - began_s)
         return plan
-
-    def answered(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan:
-        """Return what `resolve` does for a question `at_once`; it blocks, and any thread may call it."""
-        began_s = time.monotonic()
-        prepared, work, made = self._begun(query_id, start, True)
-        if work is None:
-            return prepared.message
-        return self._answer(QueryRun(self, query_id, client, prepared, work, start), made, began_s)
 
     def _passed_on(self, plan: pb.QueryPlan, began_s: float) -> pb.QueryPlan:
         """Return a plan that another process made, and count its answer if it has one."""

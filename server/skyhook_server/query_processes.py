@@ -101,20 +101,21 @@ class QueryProcesses:
             # They belong to no query, which lines of the log would name.
             self._life = asyncio.create_task(self._live(), context=contextvars.Context())
 
-    def want(self, start: pb.QueryStart) -> bool:
-        """Whether a question is for the processes: there are some, and it was not asked lately."""
+    def take(self, start: pb.QueryStart) -> bytes | None:
+        """Return a question as `resolve` wants it; None if there are no processes, or it was asked lately."""
         if not self._running:
-            return False
-        question = hash(start.SerializeToString())
+            return None
+        asked: bytes = start.SerializeToString()
+        question = hash(asked)
         if question in self._seen:
             self._seen.move_to_end(question)
-            return False
+            return None
         self._seen[question] = None
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
-        return True
+        return asked
 
-    async def resolve(self, query_id: str, client: str, start: pb.QueryStart) -> pb.QueryPlan | None:
+    async def resolve(self, query_id: str, client: str, asked: bytes) -> pb.QueryPlan | None:
         """Return the plan, with the answer if it is short; None if the process that was asked is gone.
 
         Raises
@@ -124,9 +125,8 @@ class QueryProcesses:
         """
         self._asked_s = time.monotonic()
         chosen = min(self._running, key=lambda one: one.waiting)
-        question = f"{query_id} {client}\n".encode() + start.SerializeToString()
         try:
-            kind, found = await chosen.ask(question)
+            kind, found = await chosen.ask(f"{query_id} {client}\n".encode() + asked)
         except ConnectionError:  # it is in the log
             return None
         if kind == ERROR:
