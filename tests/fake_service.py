@@ -97,6 +97,8 @@ class FakeService(DeliveryServicer, IngestServicer):
         What the first, second, … `Query` call does; those after the last are answered well.
     failures : dict of str to list
         Errors that calls of a name raise first: of the project, or gRPC status codes.
+    changed : QueryPlan
+        What plans say in place of what is right.
     short : Answer, optional
         What comes with the plan, if it is asked for.
     shelf : dict of bytes to batches
@@ -118,6 +120,7 @@ class FakeService(DeliveryServicer, IngestServicer):
         self.updates: list[list[pb.IngestJob]] = []
         self.tree: list[pb.TreePiece] = []
         self.tally = pb.Tally()
+        self.changed = pb.QueryPlan()
         self.short: pb.Answer | None = None
         self.flight = FakeFlight(self)
         self._port = 0
@@ -217,7 +220,7 @@ class FakeService(DeliveryServicer, IngestServicer):
     def plan(self, start: pb.QueryStart) -> pb.QueryPlan:
         """The plan of the one query."""
         query = Query.from_json(start.query)
-        return pb.QueryPlan(
+        plan = pb.QueryPlan(
             query_id=QUERY_ID,
             query=replace(query, version=1).to_json(),
             version=VERSION,
@@ -226,6 +229,8 @@ class FakeService(DeliveryServicer, IngestServicer):
             events=EVENTS,
             object_bytes=1000,
         )
+        plan.MergeFrom(self.changed)
+        return plan
 
     def answer(self, asked: Asked) -> Iterator[pb.QueryEvent]:
         """All that the client does not hold, and the end."""

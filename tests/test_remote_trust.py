@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import ProtocolError
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.batches import to_ipc
+from skyhook_casa.query import Query
 from skyhook_client import Client
 from skyhook_client.remote.address import check_location
 from skyhook_client.remote.fetch import unpacked
@@ -145,6 +147,39 @@ def test_columns_that_cannot_be_are_refused(service: FakeService, client: Client
     service.outputs = (*service.outputs, output)
     with pytest.raises(ProtocolError, match="planned"):
         client.query("x")
+
+
+PLANS: dict[str, tuple[pb.QueryPlan, str]] = {
+    "another cut": (
+        pb.QueryPlan(query=Query("x", cut="event > 2", version=1).to_json()),
+        "event > 1.* was asked",
+    ),
+    "no version": (pb.QueryPlan(query=Query("x", cut="event > 1").to_json()), "was asked"),
+    "no query": (pb.QueryPlan(query="nonsense"), "no query"),
+    "another dataset": (pb.QueryPlan(version=pb.DatasetVersion(dataset="y")), "on 'y', version 1"),
+    "another version": (pb.QueryPlan(version=pb.DatasetVersion(number=2)), "on 'x', version 2"),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_plan_of_another_query_is_refused(service: FakeService, client: Client, name: str) -> None:
+    """Its answer would pass for that to the query."""
+    changed, message = PLANS[name]
+    service.changed.CopyFrom(changed)
+    with pytest.raises(ProtocolError, match=message):
+        client.query("x", cut="event > 1")
+
+
+def test_a_plan_for_another_version_than_was_named_is_refused(service: FakeService, client: Client) -> None:
+    with pytest.raises(ProtocolError, match=r'version 1; .*"version": 3.* was asked'):
+        client.query("x", version=3)
+
+
+def test_a_plan_may_write_the_query_in_another_way(service: FakeService, client: Client) -> None:
+    """What it says counts."""
+    query = Query("x", cut="event > 1", version=1)
+    service.changed.query = json.dumps(json.loads(query.to_json()), indent=1, sort_keys=True)
+    assert client.query("x", cut="event > 1").value == query
 
 
 def test_another_protocol_is_refused(service: FakeService, client: Client) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from skyhook_casa.schema import DTYPES
 from skyhook_casa.tally import Tally
 
 from ..backend import Bins
+
+REMEMBERED: Final = 64
+"""Versions, and columns of answers, that are kept for the next plan: most plans tell the same of them."""
 
 T = TypeVar("T")
 
@@ -42,25 +46,32 @@ def received(message: Any, kind: type[T]) -> T:
 
 def version_of(plan: pb.QueryPlan) -> DatasetVersion:
     """Return the version that a plan is for. Raises as `received` does."""
-    return received(plan.version, DatasetVersion)
+    return _version(plan.version.SerializeToString())
 
 
-def query_of(plan: pb.QueryPlan) -> Query:
-    """Return the query of a plan.
+@lru_cache(maxsize=REMEMBERED)
+def _version(message: bytes) -> DatasetVersion:
+    return received(pb.DatasetVersion.FromString(message), DatasetVersion)
+
+
+def query_of(plan: pb.QueryPlan, asked: Query) -> Query:
+    """Return the query of a plan: that which was asked, of one version.
 
     Raises
     ------
     ProtocolError
-        If it is none, or is for another version.
+        If it is another one, or is for another version.
     """
     try:
-        query = Query.from_json(plan.query)
+        query = asked if asked.version is not None else replace(asked, version=plan.version.number)
+        # Services write it as we do: reading it would take longer.
+        planned = query if plan.query == query.to_json() else Query.from_json(plan.query)
     except InvalidRequest as error:
         raise ProtocolError(f"the service planned what is no query: {error}") from error
-    if (query.dataset, query.version) != (plan.version.dataset, plan.version.number):
+    if planned != query or (query.dataset, query.version) != (plan.version.dataset, plan.version.number):
         raise ProtocolError(
-            f"the service planned {query.dataset!r}, version {query.version}, "
-            f"on {plan.version.dataset!r}, version {plan.version.number}"
+            f"the service planned {plan.query} on {plan.version.dataset!r}, version {plan.version.number}; "
+            f"{asked.to_json()} was asked"
         )
     return query
 
@@ -73,7 +84,12 @@ def outputs_of(plan: pb.QueryPlan) -> tuple[Output, ...]:
     ProtocolError
         If they are of unknown types, or have no names of their own.
     """
-    outputs = tuple(received(one, Output) for one in plan.outputs)
+    return _outputs(tuple([one.SerializeToString() for one in plan.outputs]))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _outputs(messages: tuple[bytes, ...]) -> tuple[Output, ...]:
+    outputs = tuple(received(pb.Output.FromString(one), Output) for one in messages)
     for output in outputs:
         axis = 0 if output.axis is None else output.axis
         if not output.name or output.dtype not in DTYPES or not 0 <= axis < len(outputs):

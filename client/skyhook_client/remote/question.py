@@ -46,7 +46,7 @@ class RemoteQuestion(Question):
         self.plan = plan
         """What the service said."""
         self.backend: RemoteBackend = backend
-        self.value = query_of(plan)
+        self.value = query_of(plan, value)
         self.version = version_of(plan)
         self.outputs = outputs_of(plan)
         self.execution = execution
