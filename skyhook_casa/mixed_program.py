@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from .compile_query import Compiled
@@ -317,7 +317,7 @@ class _Copy:
             terms, outputs = [self.of(one) for one in first], [self.of(one) for one in then]
         else:
             terms, outputs = [], [self.of(one) for one in first] + [made.count(self.of(one)) for one in then]
-        made.columns[:] = [replace(column, hint=hints[column.name]) for column in made.columns]
+        made.columns[:] = [column._replace(hint=hints[column.name]) for column in made.columns]
         return made.encode(terms, outputs)
 
     def of(self, number: int) -> int:
@@ -348,7 +348,7 @@ class _Copy:
             self._made.table[:] = self._source.table
         operands = tuple(one if one < 0 else self._numbers[one] for one in _operands(node))
         axis = node.axis if node.axis < 0 else self._numbers[node.axis]
-        return self._made.add(replace(node, args=first + operands, axis=axis))
+        return self._made.add(node._replace(args=first + operands, axis=axis))
 
 
 def _operands(node: Node) -> tuple[int, ...]:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import xxhash
@@ -84,14 +83,17 @@ _BOOL_RESULT = COMPARISONS | {
 }
 _INT64_RESULT = frozenset(("count", "count_nonzero", "argmin", "argmax", "local_index"))
 
+_HEADER: Final = struct.Struct("<8sIIIIII")
+_COLUMN: Final = struct.Struct("<QIBBH")
+_NODE: Final = struct.Struct("<HBBiiiQ")
+
 EVENT: Final = -1
 """The axis of a value that has one number per event."""
 CONST: Final = -2
 """The axis of a constant: it goes with any axis."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One step of a program."""
 
     op: str
@@ -107,8 +109,7 @@ class Node:
     """Whether elements may be missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredColumn:
+class StoredColumn(NamedTuple):
     """A physical column that the program reads."""
 
     name: str
@@ -347,10 +348,10 @@ class ProgramBuilder:
 
     def add(self, node: Node) -> int:
         """Return the number of a node, whose operands are there."""
-        if node not in self._numbers:
-            self._numbers[node] = len(self.nodes)
+        number = self._numbers.setdefault(node, len(self.nodes))
+        if number == len(self.nodes):
             self.nodes.append(node)
-        return self._numbers[node]
+        return number
 
     # -- the finished program ---------------------------------------------------------------
     def encode(self, terms: list[int], outputs: list[int]) -> bytes:
@@ -377,8 +378,7 @@ class ProgramBuilder:
             raise InvalidRequest(f"the query has ranges with {len(self.table)} ends; {TABLE_MAX} are allowed")
         names = [c.name.encode() for c in self.columns]
         parts = [
-            struct.pack(
-                "<8sIIIIII",
+            _HEADER.pack(
                 PROGRAM_MAGIC,
                 2 if self.table else 1,
                 len(self.columns),
@@ -393,11 +393,11 @@ class ProgramBuilder:
         for column, name in zip(self.columns, names, strict=True):
             offsets = column.name.endswith(OFFSETS_SUFFIX)
             code = DTYPE_CODE[column.dtype]
-            parts.append(struct.pack("<QIBBH", name_hash(column.name), column.hint, code, offsets, len(name)))
+            parts.append(_COLUMN.pack(name_hash(column.name), column.hint, code, offsets, len(name)))
         for node in self.nodes:
             a, b, c = (*node.args, -1, -1, -1)[:3]
             code = DTYPE_CODE[node.dtype] if node.dtype else 255
-            parts.append(struct.pack("<HBBiiiQ", OPS[node.op], code, 0, a, b, c, node.imm))
+            parts.append(_NODE.pack(OPS[node.op], code, 0, a, b, c, node.imm))
         parts.append(struct.pack(f"<{len(terms)}i", *terms))
         parts.append(struct.pack(f"<{len(outputs)}i", *outputs))
         parts.append(struct.pack(f"<{len(self.table)}q", *self.table))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -156,27 +157,23 @@ class Emitter:
         return self._loop(np.add, [x, y])[0]
 
     def _const(self, value: Number, dtype: str) -> int:
-        if np.dtype(dtype).kind in "iu":
-            low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-            if not low <= value <= high:
-                raise Mismatch(
-                    f"{value} is out of the range of {dtype} [{low}, {high}]; convert with float64(…)"
-                )
+        whole = _range(dtype)
+        if whole is not None and not whole[0] <= value <= whole[1]:
+            raise Mismatch(f"{value} is out of the range of {dtype} {[*whole]}; convert with float64(…)")
         with np.errstate(over="ignore"):
-            return self.builder.const(np.dtype(dtype).type(value).item(), dtype)
+            return self.builder.const(value, dtype)
 
     def _loop(self, ufunc: np.ufunc, operands: Sequence[Operand]) -> tuple[str, ...]:
         """Return the dtypes that NumPy computes in (operands, then result), half precision widened."""
-        kinds: list[np.dtype[np.generic] | type | None] = []
+        kinds: list[str | type] = []
         for x in operands:
             weak = isinstance(x, Literal) and not isinstance(x.value, bool)
-            kinds.append(type(x.value) if weak and isinstance(x, Literal) else np.dtype(self.dtype(x)))
+            kinds.append(type(x.value) if weak and isinstance(x, Literal) else self.dtype(x))
         try:
-            loop = ufunc.resolve_dtypes((*kinds, None))
+            return _loop_dtypes(ufunc, *kinds)
         except TypeError:
             have = " and ".join(self.describe(x) for x in operands)
             raise Mismatch(f"{ufunc.__name__} cannot take {have}") from None
-        return tuple("float32" if d == np.float16 else str(d) for d in loop)
 
     # -- element by element -----------------------------------------------------------------
     def arithmetic(self, op: str, a: Operand, b: Operand) -> Operand:
@@ -199,7 +196,7 @@ class Emitter:
         return self._emit(op, Array(left), Array(right))
 
     def _power(self, a: Operand, b: Operand, dtype: str) -> Array:
-        if np.dtype(dtype).kind in "iu" and isinstance(b, Literal) and b.value < 0:
+        if _range(dtype) is not None and isinstance(b, Literal) and b.value < 0:
             raise Mismatch(f"an integer to the power {b.value} is no integer; write x**{float(b.value)}")
         base = self.cast(a, dtype)
         if isinstance(b, Literal) and b.value == 2:
@@ -215,10 +212,9 @@ class Emitter:
             return self.compare(_MIRRORED[op], b, a)
         a, b = self.joined([self._number(a), self._number(b)])
         left, right, _ = self._loop(ufunc, [a, b])
-        if isinstance(b, Literal) and np.dtype(right).kind in "iu":
-            low, high = np.iinfo(right).min, np.iinfo(right).max
-            if not low <= b.value <= high:
-                return self._decided(a, python(0, b.value))
+        whole = _range(right)
+        if isinstance(b, Literal) and whole is not None and not whole[0] <= b.value <= whole[1]:
+            return self._decided(a, python(0, b.value))
         if {left, right} == {"int64", "uint64"}:
             return self._compare_signs(op, a, b)
         return self._emit(op, self.cast(a, left), self.cast(b, right))
@@ -347,7 +343,7 @@ class Emitter:
         self.list_of(x, "an index […]")
         if self.axis(i) >= 0:
             raise Mismatch(f"an index must be one whole number per event, not {self.describe(i)}")
-        if np.dtype(self.dtype(i)).kind not in "iu":
+        if _range(self.dtype(i)) is None:
             raise Mismatch(f"an index must be a whole number, not {self.describe(i)}")
         at = self.cast(i, "int64").node
         return self.moved(x, EVENT, lambda node: self.builder.index(node, at))
@@ -363,6 +359,21 @@ class Emitter:
         if not self.builder.optional(x.node):
             return x
         return Array(self.builder.fill(x.node, self._const(value, self.builder.dtype(x.node))))
+
+
+@cache
+def _range(dtype: str) -> tuple[int, int] | None:
+    """Return the least and the greatest number of an integer dtype."""
+    if np.dtype(dtype).kind not in "iu":
+        return None
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+
+@cache
+def _loop_dtypes(ufunc: np.ufunc, *kinds: str | type) -> tuple[str, ...]:
+    """Return the dtypes that NumPy computes in, as `Emitter._loop`, from dtypes and types of numbers."""
+    operands = [np.dtype(kind) if isinstance(kind, str) else kind for kind in kinds]
+    return tuple("float32" if d == np.float16 else str(d) for d in ufunc.resolve_dtypes((*operands, None)))
 
 
 def fold(function: Callable[..., Number], *operands: Literal) -> Literal:

@@ -28,13 +28,22 @@ REMEMBERED_CHARS_MAX: Final = 512
 REMEMBERED_MAX: Final = 256
 """Most expressions that are remembered."""
 
-_ALLOWED: Final = (
-    ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
-    ast.Pow, ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.UnaryOp, ast.UAdd, ast.USub,
-    ast.Not, ast.Invert, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In,
-    ast.NotIn, ast.IfExp, ast.Call, ast.keyword, ast.Constant, ast.Name, ast.Load, ast.Attribute,
-    ast.Subscript, ast.Slice, ast.Tuple, ast.List,
-)  # fmt: skip
+_PARTS: Final[dict[type[ast.AST], tuple[str, ...]]] = {
+    ast.BoolOp: ("op", "values"), ast.BinOp: ("left", "op", "right"), ast.UnaryOp: ("op", "operand"),
+    ast.Compare: ("left", "ops", "comparators"), ast.IfExp: ("test", "body", "orelse"),
+    ast.Call: ("func", "args", "keywords"), ast.keyword: ("value",), ast.Attribute: ("value",),
+    ast.Subscript: ("value", "slice"), ast.Slice: ("lower", "upper", "step"), ast.Tuple: ("elts",),
+    ast.List: ("elts",), ast.Constant: (), ast.Name: (),
+}  # fmt: skip
+"""The node types of the language, with those of their fields that hold nodes."""
+_OPERATORS: Final = frozenset((
+    ast.And, ast.Or, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.BitAnd,
+    ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.UAdd, ast.USub, ast.Not, ast.Invert, ast.Eq,
+    ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn,
+))  # fmt: skip
+_FORBIDDEN: Final = re.compile(r"""["'`#\\@;$?{}\0]|[^\x00-\x7f]""")
+_REWRITTEN: Final = re.compile(r"&&|\|\||!(?!=)")
+_AS_PYTHON: Final = {"&&": " and ", "||": " or ", "!": "~"}
 _MODULES: Final = frozenset(("np", "numpy", "ak", "awkward", "math"))
 _FOUR_VECTOR_FIELDS: Final = ("pt", "eta", "phi", "mass")
 _NUMBER: Final = re.compile(
@@ -51,7 +60,7 @@ class Source:
     tree: ast.expr
     origin: tuple[int, ...]
     """For each character that Python's parser saw, its place in `text`; one more for the end."""
-    names: frozenset[str]
+    names: frozenset[str] = frozenset()
     """The names that are not called; `Muon.pt` gives `Muon` and `Muon_pt`."""
 
     def span(self, node: ast.AST) -> tuple[int, int]:
@@ -101,9 +110,7 @@ def _parsed(text: str) -> Source:
     _check_characters(text)
     rewritten, origin = _rewrite(text)
     tree = _python_tree(text, rewritten, origin)
-    source = Source(text, tree, origin, _names_in(tree))
-    _check_tree(source)
-    return source
+    return Source(text, tree, origin, _checked_names(Source(text, tree, origin)))
 
 
 def mentioned_names(text: str) -> set[str]:
@@ -120,23 +127,6 @@ def mentioned_names(text: str) -> set[str]:
     found = parse(text).names
     records = {name for name in found if "_" not in name}
     return set(found) | {f"{name}_{field}" for name in records for field in _FOUR_VECTOR_FIELDS}
-
-
-def _names_in(tree: ast.expr) -> frozenset[str]:
-    found: set[str] = set()
-    called: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            called.add(id(node.func))
-            called.add(id(getattr(node.func, "value", None)))
-        elif id(node) in called:
-            continue
-        elif isinstance(node, ast.Attribute):
-            name = dotted_name(node)
-            found |= set() if name is None else {name}
-        elif isinstance(node, ast.Name):
-            found.add(node.id)
-    return frozenset(found)
 
 
 def dotted_name(node: ast.expr) -> str | None:
@@ -168,13 +158,14 @@ def _check_characters(text: str) -> None:
     """Refuse what no expression needs, before Python's tokenizer sees it."""
     if not text.strip():
         raise ExpressionError("the expression is empty")
-    for place, character in enumerate(text):
-        if character in "\"'`#\\@;$?{}" or character == "\0":
-            raise ExpressionError(
-                f"unexpected {character!r}: expressions have no texts, comments or code", text, place
-            )
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden is not None:
+        character, place = forbidden.group(), forbidden.start()
         if not character.isascii():
             raise ExpressionError(f"unexpected character {character!r}", text, place)
+        raise ExpressionError(
+            f"unexpected {character!r}: expressions have no texts, comments or code", text, place
+        )
     for number in _NUMBER.finditer(text):
         after = text[number.end() : number.end() + 1]
         if after.isalnum() or after in ("_", "."):
@@ -189,17 +180,14 @@ def _rewrite(text: str) -> tuple[str, tuple[int, ...]]:
     out: list[str] = []
     origin: list[int] = []
     place = 0
-    while place < len(text):
-        pair = text[place : place + 2]
-        if pair in ("&&", "||"):
-            new = " and " if pair == "&&" else " or "
-            origin += [place, place, *[place + 1] * (len(new) - 2)]
-        else:
-            new = "~" if pair[0] == "!" and pair != "!=" else pair[0]
-            origin.append(place)
-        out.append(new)
-        place = origin[-1] + 1
-    return "".join(out), (*origin, len(text))
+    for found in _REWRITTEN.finditer(text):
+        start, stop = found.span()
+        new = _AS_PYTHON[found.group()]
+        out += [text[place:start], new]
+        origin += [*range(place, start), *[start] * (stop - start), *[stop - 1] * (len(new) - (stop - start))]
+        place = stop
+    out.append(text[place:])
+    return "".join(out), (*origin, *range(place, len(text) + 1))
 
 
 def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr:
@@ -220,7 +208,7 @@ def _python_tree(text: str, rewritten: str, origin: tuple[int, ...]) -> ast.expr
         ) from None
     except ValueError as error:
         raise ExpressionError(f"syntax error: {error}") from None
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if shift else ():
         if isinstance(node, (ast.expr, ast.keyword)):
             node.col_offset += shift
             node.end_col_offset = (node.end_col_offset or 0) + shift
@@ -243,21 +231,35 @@ def _advice(text: str, start: int, said: str) -> str:
     return f"syntax error: {said}"
 
 
-def _check_tree(source: Source) -> None:
-    """Let in only the node types of the language, within the limits."""
+def _checked_names(source: Source) -> frozenset[str]:
+    """Return the names that are not called; let in only the node types of the language, within the limits."""
+    names: set[str] = set()
+    called: set[ast.AST | None] = set()
     parts = 0
     waiting: list[tuple[ast.AST, int]] = [(source.tree, 1)]
     while waiting:
         node, depth = waiting.pop()
-        if not isinstance(node, _ALLOWED):
-            source.fail(node, f"{type(node).__name__} is not part of the query language")
+        kind = type(node)
+        if kind in _OPERATORS:
+            continue
+        if kind not in _PARTS:
+            source.fail(node, f"{kind.__name__} is not part of the query language")
         if isinstance(node, ast.Constant) and not isinstance(node.value, (bool, int, float)):
             source.fail(node, f"{node.value!r} is no number, True or False")
-        parts += not isinstance(node, (ast.Load, ast.operator, ast.boolop, ast.unaryop, ast.cmpop))
+        parts += 1
         if parts > PARTS_MAX:
             raise ExpressionError(f"the expression has more than {PARTS_MAX} names, numbers and operators")
         if depth > DEPTH_MAX:
             source.fail(node, f"the expression is nested more than {DEPTH_MAX} deep")
-        for child in ast.iter_child_nodes(node):
-            chained = isinstance(node, ast.BinOp) and child is node.left and isinstance(child, ast.BinOp)
-            waiting.append((child, depth + (not chained)))
+        if isinstance(node, ast.Call):
+            called |= {node.func, getattr(node.func, "value", None)}
+        elif isinstance(node, (ast.Name, ast.Attribute)) and node not in called:
+            name = dotted_name(node)
+            names |= set() if name is None else {name}
+        for field in _PARTS[kind]:
+            found = getattr(node, field)
+            deeper = depth + (kind is not ast.BinOp or field != "left" or type(found) is not ast.BinOp)
+            for child in found if isinstance(found, list) else (found,):
+                if child is not None:
+                    waiting.append((child, deeper))
+    return frozenset(names)
