@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from .tally import Tallied
@@ -17,6 +18,7 @@ _SUMMED: Final = (
     "partitions_pushed splits splits_cached"
 ).split()
 """Counts of parts that add up to those of the whole."""
+_summed = attrgetter(*_SUMMED)
 _COUNTED: Final = ("events_in", "events_out", "chunks", "chunks_pruned", "bytes_read")
 """Those that the engine makes."""
 
@@ -76,8 +78,9 @@ class Report(Tallied):
 
     def add(self, other: Report) -> None:
         """Add what a part of the run did; its time counts, except `total`."""
-        for name in _SUMMED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, mine, more in zip(_SUMMED, _summed(self), _summed(other), strict=True):
+            if more:
+                setattr(self, name, mine + more)
         if not self.cutflow:
             self.cutflow = [(term, 0) for term, _ in other.cutflow]
         pairs = zip(self.cutflow, other.cutflow, strict=True) if other.cutflow else ()

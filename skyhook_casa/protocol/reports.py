@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from operator import attrgetter
+
 from ..report import Report
 from ..tally import Tally, joined
 from . import delivery_pb2 as pb
 
 _ALIKE = [field.name for field in pb.Report.DESCRIPTOR.fields if field.name not in ("cutflow", "seconds")]
 """Fields that a `Report` has under the same name and in the same form."""
+_values = attrgetter(*(field.name for field in fields(Report)))
+"""What a message has for each field of a `Report`, in their order."""
 
 
 def report_message(report: Report) -> pb.Report:
@@ -23,11 +28,10 @@ def report_message(report: Report) -> pb.Report:
 
 def from_report_message(message: pb.Report) -> Report:
     """Return the report that a message holds."""
-    return Report(
-        **{name: getattr(message, name) for name in _ALIKE},
-        cutflow=[(count.term, None if count.uncounted else count.events) for count in message.cutflow],
-        seconds=dict(message.seconds),
-    )
+    report = Report(*_values(message))
+    report.cutflow = [(one.term, None if one.uncounted else one.events) for one in message.cutflow]
+    report.seconds = dict(message.seconds)
+    return report
 
 
 def tally_message(tally: Tally) -> pb.Tally:

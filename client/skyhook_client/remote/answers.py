@@ -138,10 +138,11 @@ def check_covers(split: pb.Split, version: DatasetVersion) -> None:
     covers = split.covers
     ranges = [(one.first, one.stop) for one in covers.whole]
     ranges += [(one.partition, one.partition + 1) for one in covers.begun]
-    if any(not 0 <= first < stop <= version.partitions for first, stop in ranges):
-        raise ProtocolError(
-            f"split {split.number} covers {ranges}; there are {version.partitions} partitions"
-        )
+    for first, stop in ranges:
+        if not 0 <= first < stop <= version.partitions:
+            raise ProtocolError(
+                f"split {split.number} covers [{first}, {stop}); there are {version.partitions} partitions"
+            )
     if covers.events_out != split.events or split.report.events_out != split.events:
         raise ProtocolError(
             f"split {split.number} has {split.events} events, covers {covers.events_out} "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from skyhook_casa.batch import Batch
@@ -239,7 +238,8 @@ class RemoteRun(Run):
             term for term, _ in self.report.cutflow
         ]:
             raise ProtocolError(f"split {split.number} was made with other conditions than those of the plan")
-        self.report.add(replace(report, splits=1))
+        report.splits = 1
+        self.report.add(report)
 
     def _check_whole(self) -> None:
         report, limit = self.report, self._question.value.limit
