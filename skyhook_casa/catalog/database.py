@@ -49,6 +49,7 @@ class Database:
         self.engine = engine
         self.url = url
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._counts_commits = self.is_sqlite and bool(engine.url.database)
         self._watching: Any = None
         self._watched_before = 0
         self._watching_lock = Lock()
@@ -86,19 +87,24 @@ class Database:
         one connection did not make itself: hence one that is kept for this. Numbers of different
         connections say nothing of each other, so each has a range of its own.
         """
-        if not self.engine.url.database or not self.is_sqlite:
+        if not self._counts_commits:
             return None
-        with self._reporting(), self._watching_lock:
+        with self._watching_lock:
             if self._watching is None:
-                connection = self.engine.raw_connection()
-                connection.detach()
-                self._watching = connection
-                self._watched_before = next(_watched) << 32
+                self._watch()
             try:
                 found: int = self._watching.dbapi_connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error as error:
                 raise StoreError(f"catalog {self.url}: {error}") from error
             return self._watched_before + found
+
+    def _watch(self) -> None:
+        """Keep a connection that looks for commits."""
+        with self._reporting():
+            connection = self.engine.raw_connection()
+            connection.detach()
+        self._watching = connection
+        self._watched_before = next(_watched) << 32
 
     def close(self) -> None:
         """Close idle connections; using the database opens new ones."""

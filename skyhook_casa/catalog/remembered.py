@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -22,9 +21,10 @@ def _remembered(look: Callable[..., Any]) -> Any:
 
     @wraps(look)
     def remembering(self: RememberingCatalog, *arguments: Any) -> Any:
-        key = (look.__name__, *(_fixed(one) for one in arguments))
+        key = (look.__name__, *map(_fixed, arguments))
         state = self.state()
-        found = self._recall(state, key)
+        memory = self._memory
+        found = memory.found.get(key) if memory.state == state else None
         if found is None:
             found = look(self, *arguments)
             self._remember(state, key, found)
@@ -55,10 +55,8 @@ class RememberingCatalog(Catalog):
     derived_state = _remembered(Catalog.derived_state)
 
     def _begin(self) -> None:
-        self._state: int | None = None
         self._steady = threading.local()
-        self._found: OrderedDict[Hashable, Any] = OrderedDict()
-        self._rows = 0
+        self._memory = _Memory(None)
         self._lock = threading.Lock()
 
     def state(self) -> int | None:
@@ -76,28 +74,31 @@ class RememberingCatalog(Catalog):
         finally:
             self._steady.state = outer
 
-    def _recall(self, state: int | None, key: Hashable) -> Any:
-        with self._lock:
-            if state is None or state != self._state:
-                return None
-            found = self._found.get(key)
-            if found is not None:
-                self._found.move_to_end(key)
-            return found
-
     def _remember(self, state: int | None, key: Hashable, found: Any) -> None:
         if state is None or found is None or _rows(found) > REMEMBERED_MAX:
             return
         with self._lock:
-            if state != self._state:
-                self._state, self._rows = state, 0
-                self._found.clear()
-            if key in self._found:
-                return
-            self._found[key] = found
-            self._rows += _rows(found)
-            while self._rows > REMEMBERED_MAX:
-                self._rows -= _rows(self._found.popitem(last=False)[1])
+            if state != self._memory.state:
+                self._memory = _Memory(state)
+            self._memory.add(key, found)
+
+
+class _Memory:
+    """What was looked up as of one state of a catalog, which never changes; reading takes no lock."""
+
+    def __init__(self, state: int | None) -> None:
+        self.state = state
+        self.found: dict[Hashable, Any] = {}
+        self._rows = 0
+
+    def add(self, key: Hashable, found: Any) -> None:
+        """Add what was found, and forget what came first if that is too much."""
+        if key in self.found:
+            return
+        self.found[key] = found
+        self._rows += _rows(found)
+        while self._rows > REMEMBERED_MAX:
+            self._rows -= _rows(self.found.pop(next(iter(self.found))))
 
 
 _catalogs: weakref.WeakSet[RememberingCatalog] = weakref.WeakSet()
@@ -114,7 +115,7 @@ os.register_at_fork(after_in_child=_begin_all)
 
 def _fixed(argument: Any) -> Hashable:
     """Return what is equal for equal arguments."""
-    if isinstance(argument, set | frozenset):
+    if isinstance(argument, (set, frozenset)):
         return tuple(sorted(argument))
     return tuple(argument) if isinstance(argument, list) else argument
 

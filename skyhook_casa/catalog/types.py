@@ -155,6 +155,9 @@ class DatasetVersion:
     """In UTC."""
     note: str
 
+    def __hash__(self) -> int:
+        return self.id
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
