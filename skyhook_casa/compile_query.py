@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,7 +53,8 @@ class Compiled:
 
     def tried(self, texts: Sequence[str]) -> Compiled:
         """Return the same with the conditions in the order of their texts."""
-        return replace(self, terms=sorted(self.terms, key=lambda term: texts.index(term.text)))
+        terms = sorted(self.terms, key=lambda term: texts.index(term.text))
+        return Compiled(self.builder, terms, self.nodes, self.outputs)
 
     def encode(self) -> bytes:
         """Return the engine's program."""

@@ -20,6 +20,9 @@ COUNT_MAX: Final = 2**63 - 1
 VERSION_MAX: Final = 2**31 - 1
 """Highest number of a version, in a catalog."""
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+_encoded: Final = json.JSONEncoder(allow_nan=False).encode
+
 Fill = bool | int | float
 """The value of a column in files that do not have it."""
 
@@ -125,7 +128,7 @@ class Query:
             body["partitions"] = self.partitions
         if self.lumimask is not None:
             body["lumimask"] = self.lumimask.to_dict()
-        return json.dumps(body, allow_nan=False)
+        return _encode(body)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Query:
@@ -146,7 +149,7 @@ class Query:
             raise InvalidRequest(
                 f'the query is not of version {QUERY_VERSION}: {{"query": {QUERY_VERSION}, …}} is needed'
             )
-        unknown = sorted(set(body) - set(cls.__dataclass_fields__))
+        unknown = sorted(body.keys() - cls.__dataclass_fields__.keys())
         if unknown or "dataset" not in body:
             raise InvalidRequest(
                 f"the query has unknown fields {unknown}" if unknown else "the query has no dataset"

@@ -45,7 +45,8 @@ def compile_cut(
         with source.at(node):
             number = _condition(compiler, x)
         terms.setdefault(number, Term(number, source.text[slice(*source.span(node))]))
-    return sorted(terms.values(), key=lambda term: cost(builder, term.node))
+    found = list(terms.values())
+    return found if len(found) < 2 else sorted(found, key=lambda term: cost(builder, term.node))
 
 
 def compile_value(

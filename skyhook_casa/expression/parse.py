@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -73,17 +71,27 @@ class Source:
         """Raise an `ExpressionError` with carets under `node`."""
         raise ExpressionError(message, self.text, *self.span(node))
 
-    @contextmanager
-    def at(self, node: ast.AST) -> Iterator[None]:
-        """Give a `Mismatch` raised inside its place in the text."""
-        try:
-            yield
-        except Mismatch as problem:
-            raise ExpressionError(str(problem), self.text, *self.span(node)) from None
+    def at(self, node: ast.AST) -> Place:
+        """Return a context that gives a `Mismatch` raised inside its place in the text."""
+        return Place(self, node)
 
     def is_bang(self, node: ast.UnaryOp) -> bool:
         """Return whether a `~` of the tree was written as `!`."""
         return self.text[self.span(node)[0]] == "!"
+
+
+class Place:
+    """A part of an expression's text, as a context: see `Source.at`."""
+
+    def __init__(self, source: Source, node: ast.AST) -> None:
+        self._source, self._node = source, node
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _traceback: object) -> None:
+        if isinstance(problem, Mismatch):
+            source = self._source
+            raise ExpressionError(str(problem), source.text, *source.span(self._node)) from None
 
 
 def parse(text: str) -> Source:
