@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.progress import Progress
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .backend import Bins, Question, Run
     from .cutflow import Cutflow
+
+T = TypeVar("T")
 
 BATCH_BYTES: Final = 2 << 20
 """About how large the batches of an iteration are."""
@@ -161,8 +163,7 @@ class Query(Keeping):
             )
             self.question.tell_tally_of(self._report)
             return events
-        with self._run(self.question) as run:
-            return run.count()
+        return self._run(self.question, lambda run: run.count())
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Yield the answer as record batches of about 2 MB, while the rest is still computed."""
@@ -197,15 +198,21 @@ class Query(Keeping):
         """
         if batch_bytes < 1:
             raise InvalidRequest(f"batches of {batch_bytes} bytes are asked; at least 1 is needed")
-        with self._run(self.question, rows) as run:
-            yield from run.stream(batch_bytes, ordered)
+        with self._bar(f"query {self.dataset}") as bar:
+            run = self.question.run(bar, rows)
+            try:
+                yield from run.stream(batch_bytes, ordered)
+            except GeneratorExit:  # who asks has enough: the report tells of what was worked through
+                self._report = run.report
+                raise
+        self._report = run.report
 
     @contextmanager
     def exporting(
         self, label: str, batch_bytes: int, rows: bool = False
     ) -> Iterator[tuple[Progress, Iterator[Batch]]]:
         """Give the bar of a run and its batches, as `stream` gives them; the report is there at the end."""
-        with Progress(label, self.question.version.events, "events", self._progress) as bar:
+        with self._bar(label) as bar:
             run = self.question.run(bar, rows)
 
             def batches() -> Generator[Batch]:
@@ -395,26 +402,25 @@ class Query(Keeping):
 
     # -- inside -----------------------------------------------------------------------------
     def _collect(self, question: Question, rows: bool = False) -> Batch:
-        with self._run(question, rows) as run:
-            return run.collect()
+        return self._run(question, lambda run: run.collect(), rows)
 
     def _fill(self, question: Question, described: Sequence[Histogram]) -> Bins:
         from skyhook_casa.histogram import encode_histograms
 
-        with self._run(question, histograms=encode_histograms(described)) as run:
-            return run.fill()
+        return self._run(question, lambda run: run.fill(), histograms=encode_histograms(described))
 
-    @contextmanager
-    def _run(self, question: Question, rows: bool = False, histograms: bytes = b"") -> Iterator[Run]:
-        total = question.version.events
-        with Progress(f"query {self.dataset}", total, "events", self._progress) as bar:
+    def _run(
+        self, question: Question, work: Callable[[Run], T], rows: bool = False, histograms: bytes = b""
+    ) -> T:
+        """Return what a run gives; its report is there then."""
+        with self._bar(f"query {self.dataset}") as bar:
             run = question.run(bar, rows, histograms)
-            try:
-                yield run
-            except GeneratorExit:  # who asks has enough: the report tells of what was worked through
-                self._report = run.report
-                raise
+            found = work(run)
         self._report = run.report
+        return found
+
+    def _bar(self, label: str) -> Progress:
+        return Progress(label, self.question.version.events, "events", self._progress)
 
     def _tell(self, report: Report) -> None:
         self._report = report

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from skyhook_casa.explain import Explanation
@@ -71,19 +72,18 @@ class RemoteQuestion(Question):
 
     def tell_tally_of(self, report: Report) -> None:
         """See `Question.tell_tally_of`; that of all events comes with the plan, if it is short."""
-        # A copy: a part of the plan would keep all of it, with an answer that came with it.
-        plan, of_all = self.plan, pb.Tally()
-        of_all.CopyFrom(plan.tally)
-        events_of_all = plan.events if plan.HasField("tally") else None
-
-        def tally(events: int) -> Tally:
-            if events == events_of_all:
-                return tally_of(of_all)
-            return self.backend.tally(self.version, self.value.partitions, events)
-
-        report.tallied_by(tally)
+        ask = partial(self.backend.tally, self.version, self.value.partitions)
+        plan = self.plan
+        # Its bytes: a part of the plan would keep all of it, with an answer that came with it.
+        known = plan.tally.SerializeToString() if plan.HasField("tally") else None
+        report.tallied_by(ask if known is None else partial(_tally, ask, plan.events, known))
 
     def explain(self) -> Explanation:
         """See `Question.explain`."""
         start = pb.QueryStart(query=self.value.to_json(), execution=self.execution)
         return received(self.backend.channel.ask("Delivery.Explain", start), Explanation)
+
+
+def _tally(ask: Callable[[int], Tally], events_of_all: int, of_all: bytes, events: int) -> Tally:
+    """Return the tally of the first events, which is known if these are all, or else asked for."""
+    return tally_of(pb.Tally.FromString(of_all)) if events == events_of_all else ask(events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from skyhook_casa.batch import Batch
@@ -52,7 +52,7 @@ class RemoteRun(Run):
 
     def collect(self) -> Batch:
         """See `Run.collect`."""
-        with self._running():
+        with self:
             gathered = Gathered(self._question.outputs, self._rows)
             events = max(1, self._question.version.events)
             for batch in self._batches():
@@ -63,7 +63,7 @@ class RemoteRun(Run):
         """See `Run.stream`; the first events are given as soon as they are there."""
         self._unordered = not ordered
         self._arrivals = Arrivals(ordered)
-        with self._running(), self._ending_early():
+        with self:
             gathered: list[Batch] = []
             nbytes, given = 0, False
             for batch in self._batches():
@@ -80,13 +80,13 @@ class RemoteRun(Run):
 
     def count(self) -> int:
         """See `Run.count`."""
-        with self._running():
+        with self:
             self._whole(pb.QueryStart.COUNT)
         return self.report.events_out
 
     def fill(self) -> Bins:
         """See `Run.fill`."""
-        with self._running():
+        with self:
             end = self._whole(pb.QueryStart.HISTOGRAMS)
             return ReceivedBins.checked(end.histograms, self._question.outputs, self._histograms)
 
@@ -166,34 +166,43 @@ class RemoteRun(Run):
             self._stream.close()
             self._stream = None
 
-    @contextmanager
-    def _running(self) -> Iterator[None]:
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the stream however the run ends; complete the report if it ends well."""
         try:
-            yield
-            if self._stream is not None:
-                self._stream.finish()
-                self._stream = None
-            self._complete()
-        except SkyhookError as error:
-            note = f"query {self.report.query_id}"
-            if self.report.query_id and note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-            raise
+            if error is None:
+                self._end()
+            elif isinstance(error, GeneratorExit):
+                self._end_early()
+            elif isinstance(error, SkyhookError):
+                self._note_query(error)
         finally:
             self._drop_stream()
 
-    @contextmanager
-    def _ending_early(self) -> Iterator[None]:
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._stream.finish()
+            self._stream = None
+        self.report.seconds["total"] = time.monotonic() - self._began_s
+        if self.report.partitions_done == self.report.partitions_planned:
+            events = self._question.version.events
+            self._progress.reach(events, events)
+
+    def _end_early(self) -> None:
         """Count the split in which a stream is left; leave the tally open if any events may have come."""
-        try:
-            yield
-        except GeneratorExit:
-            if self._arrivals.split is not None:
-                self._count(self._arrivals.split)
-            if self._unordered:
-                self.report.tallied_by(lambda _: Tally())
-            raise
+        if self._arrivals.split is not None:
+            self._count(self._arrivals.split)
+        if self._unordered:
+            self.report.tallied_by(lambda _: Tally())
+
+    def _note_query(self, error: SkyhookError) -> None:
+        note = f"query {self.report.query_id}"
+        if self.report.query_id and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
     # -- what is told of it -------------------------------------------------------------------
     def _planned(self, plan: pb.QueryPlan) -> None:
@@ -259,12 +268,6 @@ class RemoteRun(Run):
             done, planned = report.partitions_done, report.partitions_planned
             raise ProtocolError(f"the answer ended after {done} of {planned} partitions")
         report.bytes_skipped = max(0, self._object_bytes - report.bytes_read)
-
-    def _complete(self) -> None:
-        self.report.seconds["total"] = time.monotonic() - self._began_s
-        if self.report.partitions_done == self.report.partitions_planned:
-            events = self._question.version.events
-            self._progress.reach(events, events)
 
     def _joined(self, batches: list[Batch]) -> Batch:
         return Batch.concat(batches) if batches else Batch.empty(self._question.outputs, self._rows)
