@@ -103,6 +103,8 @@ class FakeService(DeliveryServicer, IngestServicer):
         What comes with the plan, if it is asked for.
     shelf : dict of bytes to batches
         What the Flight server gives; an exception among the batches breaks it off.
+    acts : callable, optional
+        Gives the results of the Flight action `resolve`; without it there is none, as in services of before.
     """
 
     def __init__(self) -> None:
@@ -115,6 +117,8 @@ class FakeService(DeliveryServicer, IngestServicer):
         self.metadata: dict[str, str] = {}
         self.shelf: dict[bytes, Sequence[pa.RecordBatch | Exception]] = {}
         self.fetched: list[bytes] = []
+        self.acted: list[tuple[str, bytes]] = []
+        self.acts: Callable[[pb.QueryStart], list[bytes]] | None = None
         self.outputs: tuple[Output, ...] = OUTPUTS
         self.ingest = pb.IngestRequest()
         self.updates: list[list[pb.IngestJob]] = []
@@ -287,6 +291,8 @@ class FakeFlight(fl.FlightServerBase):
     def __init__(self, service: FakeService) -> None:
         super().__init__("grpc://127.0.0.1:0")
         self._service = service
+        self.held = threading.Event()
+        self.held.set()
 
     def do_get(self, context: Any, ticket: fl.Ticket) -> fl.FlightDataStream:
         self._service.fetched.append(ticket.ticket)
@@ -295,6 +301,14 @@ class FakeFlight(fl.FlightServerBase):
             raise fl.FlightServerError("not-found: no such ticket")
         schema = next((one.schema for one in batches if isinstance(one, pa.RecordBatch)), FORM.schema)
         return fl.GeneratorStream(schema, _given(batches))
+
+    def do_action(self, context: Any, action: fl.Action) -> list[bytes]:
+        body = action.body.to_pybytes()
+        self._service.acted.append((action.type, body))
+        self.held.wait(60)
+        if self._service.acts is None:
+            raise fl.FlightServerError("invalid-request: the action is unknown")
+        return self._service.acts(pb.QueryStart.FromString(pb.ResolveAction.FromString(body).start))
 
 
 def _given(batches: Sequence[pa.RecordBatch | Exception]) -> Iterator[pa.RecordBatch]:

@@ -59,7 +59,7 @@ class Busy:
     @property
     def running(self) -> set[int]:
         """Process ids."""
-        return {one.pid for one in list(self.engine.query_processes._running)}
+        return set(self.engine.query_processes.pids)
 
     def ask(self, number: int) -> None:
         """Ask what nobody asked, and compare."""
@@ -80,7 +80,7 @@ class Busy:
 
         def run() -> set[int] | None:
             life = self.engine.query_processes._life
-            if life is None or life.done():
+            if life is None or not life.is_alive():
                 self.ask_many()
             running = self.running
             return running if len(running) == processes else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
@@ -39,10 +41,13 @@ from skyhook_server.cluster import CALM, LOOPBACK
 from skyhook_server.dask_worker import places, run_here
 from skyhook_server.dispatcher import THREADS_LEAST, Dispatcher
 from skyhook_server.line import FIRST_BYTES, Line, Piece
+from skyhook_server.link import HEAD, RECEIVED, Link
 from skyhook_server.metrics import Metrics
 from skyhook_server.place import Made, Place
 from skyhook_server.plans import Plans, Prepared
 from skyhook_server.query_run import QueryRun
+from skyhook_server.replies import ENTRY_BYTES as REPLY_BYTES
+from skyhook_server.replies import Replies
 from skyhook_server.result_cache import ENTRY_BYTES, Kept, ResultCache, not_held
 from skyhook_server.settings import Settings
 from skyhook_server.shelf import TICKET_BYTES, Ready, Shelf
@@ -397,9 +402,9 @@ def test_a_query_that_was_removed_is_forgotten_once_none_of_its_splits_runs() ->
 def test_queries_over_a_limit_are_refused_and_told_when_to_come_again() -> None:
     async def test(dispatcher: Dispatcher, cluster: FakeCluster) -> None:
         def add(client: str) -> FakeRun:
-            dispatcher.admit(client)
-            run = FakeRun(client, f"{client}{len(dispatcher.runs)}", 0, [])
-            dispatcher.add(run)  # type: ignore[arg-type]
+            with dispatcher.admit(client):
+                run = FakeRun(client, f"{client}{len(dispatcher.runs)}", 0, [])
+                dispatcher.add(run)  # type: ignore[arg-type]
             return run
 
         first = add("a")
@@ -751,6 +756,46 @@ def test_a_task_knows_when_nobody_waits_for_it_any_more(dataset: Client) -> None
     assert told.is_set()
 
 
+# -- messages between processes -------------------------------------------------------------------
+def linked() -> tuple[Link, Link]:
+    ours, its = socket.socketpair()
+    return Link(ours), Link(its)
+
+
+@pytest.mark.parametrize("size", [0, 1, RECEIVED - HEAD.size, RECEIVED - HEAD.size + 1, 5 * RECEIVED])
+def test_messages_of_any_length_come_whole(size: int) -> None:
+    ours, its = linked()
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(ours.send, 7, data)
+        assert its.receive(60) == (7, data)
+        sending.result()
+    ours.close()
+    its.close()
+
+
+def test_a_message_whose_head_comes_in_pieces_comes_whole() -> None:
+    ours, its = socket.socketpair()
+    link = Link(its)
+    with ThreadPoolExecutor(1) as thread:
+        received = thread.submit(link.receive, 60)
+        for byte in HEAD.pack(2, 9) + b"ab":
+            ours.sendall(bytes([byte]))
+        assert received.result() == (9, b"ab")
+    ours.close()
+    link.close()
+
+
+def test_silence_and_an_end_are_told_apart() -> None:
+    ours, its = linked()
+    with pytest.raises(TimeoutError):
+        its.receive(0.01)
+    ours.close()
+    with pytest.raises(ConnectionResetError, match="has ended"):
+        its.receive(60)
+    its.close()
+
+
 # -- what is kept --------------------------------------------------------------------------------
 def kept(nbytes: int) -> list[Kept]:
     return [Kept(Made(1, nbytes - ENTRY_BYTES, None, Report("dy", 1), 0.0), Position(0), parts(1), None)]
@@ -917,3 +962,56 @@ def test_only_calls_of_the_same_version_of_the_protocol_get_through() -> None:
     assert not checked(ours, (PROTOCOL_KEY, str(PROTOCOL_VERSION + 1)))
     assert not checked(ours)
     assert checked("/grpc.health.v1.Health/Check")
+
+
+# -- replies ------------------------------------------------------------------------------------
+def replied(name: str, events: int = 1) -> pb.QueryPlan:
+    split = pb.Split(number=1, events=events, nbytes=8 * events, data=b"d" * events)
+    return pb.QueryPlan(query_id=name, query="q", answer=pb.Answer(splits=[split]))
+
+
+def test_a_reply_is_kept_while_the_catalog_stays_as_it_is() -> None:
+    replies = Replies(10_000)
+    replies.put(b"asked", 5, replied("first", 3))
+
+    found = replies.get(b"asked", 5)
+
+    assert found is not None
+    assert (found.splits, found.events, found.nbytes) == (1, 3, 24)
+    assert pb.QueryPlan.FromString(found.to("second")) == replied("second", 3)
+    assert replies.get(b"asked", 6) is None
+    assert replies.get(b"asked", None) is None
+    assert replies.get(b"other", 5) is None
+    replies.put(b"other", 6, replied("x"))
+    assert replies.get(b"asked", 5) is None
+
+
+def test_replies_that_were_not_used_make_room() -> None:
+    size = len(b"0") + len(replied("").SerializeToString()) + REPLY_BYTES
+    replies = Replies(3 * size)
+    for name in (b"0", b"1", b"2"):
+        replies.put(name, 1, replied("x"))
+    replies.put(b"0", 1, replied("x"))
+    assert (replies.nbytes, replies.get(b"0", 1) is not None) == (3 * size, True)
+
+    replies.put(b"3", 1, replied("x"))
+
+    assert [replies.get(name, 1) is not None for name in (b"0", b"1", b"2", b"3")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert replies.nbytes == 3 * size
+
+
+def test_where_nobody_sees_commits_no_reply_is_kept() -> None:
+    replies = Replies(10_000)
+    replies.put(b"asked", None, replied("x"))
+    assert (replies.get(b"asked", None), replies.nbytes) == (None, 0)
+
+
+def test_a_reply_that_is_longer_than_all_may_be_is_not_kept() -> None:
+    replies = Replies(0)
+    replies.put(b"asked", 1, replied("x"))
+    assert (replies.get(b"asked", 1), replies.nbytes) == (None, 0)

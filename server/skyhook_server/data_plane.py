@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.flight as fl
+from google.protobuf.message import DecodeError
 
-from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.errors import InvalidRequest, SkyhookError
 from skyhook_casa.plan import Plan
+from skyhook_casa.protocol import PROTOCOL_VERSION, RESOLVE_ACTION
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.batches import from_ipc, wire_form
 from skyhook_casa.query import Query
 
+from .callers import NAME_CHARS_MAX
 from .flight import SplitServer, flight_errors
 from .query_run import QueryRun
 
@@ -54,6 +57,15 @@ class DataPlane(SplitServer):
             return self._engine.relay.stream(location, ticket)
         return super().stream(ticket)
 
+    def act(self, kind: str, body: bytes) -> list[bytes]:
+        """Resolve a query, or do what any `SplitServer` does."""
+        return self._resolved(body) if kind == RESOLVE_ACTION else super().act(kind, body)
+
+    def list_actions(self, context: fl.ServerCallContext | None) -> list[tuple[str, str]]:
+        """Name the actions."""
+        resolve = (RESOLVE_ACTION, "say what a query would deliver: the body is a `ResolveAction`")
+        return [*super().list_actions(context), resolve]
+
     def get_flight_info(
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
     ) -> fl.FlightInfo:
@@ -76,6 +88,18 @@ class DataPlane(SplitServer):
         for name in names:
             query = Query.make(name).to_json().encode()
             yield self.get_flight_info(context, fl.FlightDescriptor.for_command(query))
+
+    def _resolved(self, body: bytes) -> list[bytes]:
+        """Return the plan that a client asks for, or nothing: then it is told why on the control plane."""
+        if len(body) > self._engine.settings.request_bytes_max:
+            return []
+        try:
+            asked = pb.ResolveAction.FromString(body)
+            if asked.protocol != PROTOCOL_VERSION:
+                return []
+            return [self._engine.resolver.reply(asked.client[:NAME_CHARS_MAX] or BARE_CLIENT, asked.start)]
+        except (SkyhookError, DecodeError):
+            return []
 
     def _planned(self, descriptor: fl.FlightDescriptor) -> Plan:
         """Return the plan of the query that is a descriptor's command."""

@@ -214,10 +214,9 @@ class Delivery(DeliveryServicer):
     # -- queries ------------------------------------------------------------------------------
     async def Resolve(self, request: pb.QueryStart, context: Any) -> pb.QueryPlan:
         """Say what a query would deliver."""
-        query_id = self._engine.new_query_id()
-        client = caller(context)
-        with bound(query_id=query_id, client=client):
-            return await self._ended(context, self._engine.resolve(query_id, client, request))
+        reply = partial(self._engine.resolver.reply, caller(context), request.SerializeToString())
+        plan: pb.QueryPlan = pb.QueryPlan.FromString(await self._do(context, reply))
+        return plan
 
     async def Explain(self, request: pb.QueryStart, context: Any) -> pb.Explanation:
         """Say what a query would do."""

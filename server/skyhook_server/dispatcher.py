@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -43,6 +44,7 @@ class Dispatcher:
         self._settings = settings
         self._runs: dict[str, QueryRun] = {}
         self._planned: Counter[str] = Counter()
+        self._lock = threading.RLock()
         self._running = 0
         self._turns = itertools.count(1)
         self._wake = asyncio.Event()
@@ -89,17 +91,26 @@ class Dispatcher:
     @property
     def planning(self) -> int:
         """Queries that are being planned, or answered with their plan."""
-        return self._planned.total()
+        with self._lock:
+            return self._planned.total()
 
     def admit(self, client: str) -> AbstractContextManager[None]:
         """Refuse a new query if there is too much to do; return what counts it while it is planned.
+
+        Any thread may ask.
 
         Raises
         ------
         ServiceBusy
             If there is; it says when to try again.
         """
-        settings, runs = self._settings, self._runs.values()
+        with self._lock:
+            self._check_room(client)
+            self._planned[client] += 1
+        return self._planning(client)
+
+    def _check_room(self, client: str) -> None:
+        settings, runs = self._settings, self.runs
         count = len(runs) + self.planning
         own = [run for run in runs if run.client == client]
         own_count = len(own) + self._planned[client]
@@ -124,17 +135,16 @@ class Dispatcher:
                 f"{held} bytes of answers wait for clients; the limit is {int(settings.held_bytes_max)}",
                 RETRY_AFTER_S,
             )
-        return self._planning(client)
 
     @contextmanager
     def _planning(self, client: str) -> Iterator[None]:
-        self._planned[client] += 1
         try:
             yield
         finally:
-            self._planned[client] -= 1
-            if not self._planned[client]:
-                del self._planned[client]
+            with self._lock:
+                self._planned[client] -= 1
+                if not self._planned[client]:
+                    del self._planned[client]
 
     def add(self, run: QueryRun) -> None:
         """Give out the splits of a query, too."""

@@ -57,15 +57,19 @@ class SplitServer(fl.FlightServerBase):  # type: ignore[misc]
         return fl.RecordBatchStream(pa.Table.from_batches(ready.batches, ready.schema))
 
     def do_action(self, context: fl.ServerCallContext, action: fl.Action) -> list[bytes]:
-        """Free splits."""
+        """Do what `list_actions` names."""
         with flight_errors():
-            if action.type != DROP:
-                raise InvalidRequest(f"the action {action.type!r} is unknown; there is {DROP!r}")
-            body = action.body.to_pybytes()
-            if len(body) > DROP_BYTES_MAX or len(body) % TICKET_BYTES:
-                raise InvalidRequest(f"{len(body)} bytes are no list of tickets")
-            self.drop([body[at : at + TICKET_BYTES] for at in range(0, len(body), TICKET_BYTES)])
-            return []
+            return self.act(action.type, action.body.to_pybytes())
+
+    def act(self, kind: str, body: bytes) -> list[bytes]:
+        """Free splits."""
+        if kind != DROP:
+            offered = ", ".join(repr(name) for name, _ in self.list_actions(None))
+            raise InvalidRequest(f"the action {kind!r} is unknown; there is {offered}")
+        if len(body) > DROP_BYTES_MAX or len(body) % TICKET_BYTES:
+            raise InvalidRequest(f"{len(body)} bytes are no list of tickets")
+        self.drop([body[at : at + TICKET_BYTES] for at in range(0, len(body), TICKET_BYTES)])
+        return []
 
     def drop(self, tickets: list[bytes]) -> None:
         """Free splits."""
@@ -93,7 +97,7 @@ class SplitServer(fl.FlightServerBase):  # type: ignore[misc]
         """Refuse: nothing is written by Flight."""
         raise _unimplemented("DoExchange")
 
-    def list_actions(self, context: fl.ServerCallContext) -> list[tuple[str, str]]:
+    def list_actions(self, context: fl.ServerCallContext | None) -> list[tuple[str, str]]:
         """Name the actions."""
         return [(DROP, "free splits: the body is their tickets, 16 bytes each")]
 

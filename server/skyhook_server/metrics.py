@@ -19,6 +19,8 @@ from prometheus_client import (
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.protocol import delivery_pb2 as pb
 
+from .replies import Reply
+
 Outcome = Literal["done", "failed", "cancelled"]
 Source = Literal["task", "direct", "cache"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -71,14 +73,24 @@ class Metrics:
             self.ingest_jobs.labels(state)
         self._server: tuple[WSGIServer, Thread] | None = None
 
-    def count_answer(self, answer: pb.Answer, seconds: float) -> None:
-        """Count an answer that came from another process, which keeps none, after so many seconds."""
+    def count_answer(self, plan: pb.QueryPlan, seconds: float) -> None:
+        """Count the answer, if there is one, of a plan that another process made, which keeps none."""
+        if plan.HasField("answer"):
+            self.cache_misses.inc()
+            splits = plan.answer.splits
+            events, nbytes = (sum(one.events for one in splits), sum(one.nbytes for one in splits))
+            self._count_splits("direct", plan.answer.end.report.splits, events, nbytes, seconds)
+
+    def count_reply(self, reply: Reply, seconds: float) -> None:
+        """Count an answer that was given before, word for word."""
+        self.cache_hits.inc()
+        self._count_splits("cache", reply.splits, reply.events, reply.nbytes, seconds)
+
+    def _count_splits(self, source: Source, splits: int, events: int, nbytes: int, seconds: float) -> None:
         self.first_batch_seconds.observe(seconds)
-        self.cache_misses.inc()
-        self.splits.labels("direct").inc(answer.end.report.splits)
-        for split in answer.splits:
-            self.events_delivered.inc(split.events)
-            self.bytes_delivered.inc(split.nbytes)
+        self.splits.labels(source).inc(splits)
+        self.events_delivered.inc(events)
+        self.bytes_delivered.inc(nbytes)
 
     def text(self) -> str:
         """Return all values in the form that Prometheus reads."""

@@ -76,6 +76,13 @@ class Prepared:
         few = len(self.parts) < 2 or (limit is not None and limit <= SHORT_EVENTS)
         return few and all(part.object.bytes <= DIRECT_BYTES for part in self.parts[:1])
 
+    def ends_with(self, events: int, end: Position | None) -> bool:
+        """Whether so many events, from the first on, are the whole answer, if they come up to `end`.
+
+        None as in a split that is through.
+        """
+        return events == self.plan.query.limit or (end is None and len(self.parts) < 2)
+
     @property
     def is_compiled(self) -> bool:
         """Whether `work` was asked for before, and returns at once."""

@@ -1,35 +1,32 @@
 """Processes that plan queries and answer the short ones, once many are asked at the same time.
 
 A Python process does its own work on one core. So a busy service starts some more, and gives them what it was
-not asked lately, each question to the one that has least to do. What is asked again it plans itself, to keep
-plan and answer for those who ask it next. The processes run `skyhook_server.query_process`.
+not asked lately. What is asked again it plans itself, to keep plan and answer for those who ask it next. The
+processes run `skyhook_server.query_process`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import socket
-import struct
 import subprocess
 import sys
+import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Final
 
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.errors import from_error_message
 
+from .link import Link
 from .logs import get_logger
 from .settings import Settings
 
-HEAD: Final = struct.Struct("<IIB")
-"""How a message begins: bytes that follow, number of the question, and what it is."""
 SETTINGS: Final = 1
 """JSON; the first message to a process."""
 READY: Final = 2
-"""No bytes; the first message from a process, numbered 0."""
+"""No bytes; the first message from a process."""
 QUESTION: Final = 3
 """Name of the query and of its client, with a blank between and a line end behind, and a `QueryStart`."""
 PLAN: Final = 4
@@ -41,16 +38,18 @@ OVERLAPS: Final = 64
 """Questions that come while others are being answered, in `BUSY_S`, after which processes are started."""
 BUSY_S: Final = 2.0
 LOOK_S: Final = 5.0
-"""How often is looked whether processes are missing, hang, or are not needed any more."""
+"""How often is looked whether processes are missing, or are not needed any more."""
 IDLE_S: Final = 600.0
 """Processes that were asked nothing for so long end."""
 DEFAULT_MAX: Final = 4
-"""Most processes by default: the service itself hands out no more than so many can answer."""
+"""Most processes by default."""
+REMOTE_LINKS: Final = 4
+"""Questions that a process answers at once where objects are elsewhere, and answering is mostly waiting."""
 STDERR: Final = 2
 SEEN_MAX: Final = 65_536
 """Questions of which the service knows that they were asked."""
 SLOW_S: Final = 30.0
-"""A process that owes answers, and gave none for so long, is ended."""
+"""A process that does not answer for so long is ended."""
 START_S: Final = 60.0
 """How long a process may take to start."""
 
@@ -58,7 +57,7 @@ _log = get_logger(__name__)
 
 
 class QueryProcesses:
-    """Gives questions to processes, if there are any. Belongs to one event loop.
+    """Gives questions to processes, if there are any. Safe to use from many threads.
 
     Parameters
     ----------
@@ -66,40 +65,46 @@ class QueryProcesses:
         Of the service.
     most : int
         How many there may be; 0: the service answers by itself.
+    links : int
+        How many questions each answers at once.
     """
 
-    def __init__(self, settings: Settings, most: int) -> None:
+    def __init__(self, settings: Settings, most: int, links: int = 1) -> None:
         # What is asked twice the service keeps.
         own = {"query_processes": 0, "cache_bytes": 0, "plan_cache": 0}
         self._settings = settings.model_copy(update=own)
         self._most = most
+        self._links = links
         self._overlaps: deque[float] = deque(maxlen=OVERLAPS)
         self._seen: OrderedDict[int, None] = OrderedDict()
         self._running: list[_Process] = []
-        self._life: asyncio.Task[None] | None = None
+        self._idle: SimpleQueue[tuple[_Process, Link] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._life: threading.Thread | None = None
+        self._closed = threading.Event()
         self._asked_s = 0.0
 
     @property
-    def count(self) -> int:
-        """Processes that answer."""
-        return len(self._running)
+    def pids(self) -> list[int]:
+        """Of the processes that answer."""
+        return [one.pid for one in list(self._running)]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the processes."""
-        self._most = 0
+        self._closed.set()
         if self._life is not None:
-            self._life.cancel()
-            await asyncio.gather(self._life, return_exceptions=True)
-        await self._end_all()
+            self._life.join()
 
     def overlap(self) -> None:
         """Note that a question comes while another is being answered; after many, processes are started."""
         now = time.monotonic()
-        self._overlaps.append(now)
-        is_busy = len(self._overlaps) == OVERLAPS and now - self._overlaps[0] < BUSY_S
-        if is_busy and len(self._running) < self._most and (self._life is None or self._life.done()):
-            # They belong to no query, which lines of the log would name.
-            self._life = asyncio.create_task(self._live(), context=contextvars.Context())
+        with self._lock:
+            self._overlaps.append(now)
+            is_busy = len(self._overlaps) == OVERLAPS and now - self._overlaps[0] < BUSY_S
+            lives = self._life is not None and self._life.is_alive()
+            if is_busy and self._most and not lives and not self._closed.is_set():
+                self._life = threading.Thread(target=self._live, name="query-processes", daemon=True)
+                self._life.start()
 
     def take(self, start: pb.QueryStart) -> bytes | None:
         """Return a question as `resolve` wants it; None if there are no processes, or it was asked lately."""
@@ -107,15 +112,16 @@ class QueryProcesses:
             return None
         asked: bytes = start.SerializeToString()
         question = hash(asked)
-        if question in self._seen:
-            self._seen.move_to_end(question)
-            return None
-        self._seen[question] = None
-        if len(self._seen) > SEEN_MAX:
-            self._seen.popitem(last=False)
+        with self._lock:
+            if question in self._seen:
+                self._seen.move_to_end(question)
+                return None
+            self._seen[question] = None
+            if len(self._seen) > SEEN_MAX:
+                self._seen.popitem(last=False)
         return asked
 
-    async def resolve(self, query_id: str, client: str, asked: bytes) -> pb.QueryPlan | None:
+    def resolve(self, query_id: str, client: str, asked: bytes) -> pb.QueryPlan | None:
         """Return the plan, with the answer if it is short; None if the process that was asked is gone.
 
         Raises
@@ -124,66 +130,115 @@ class QueryProcesses:
             As `Engine.resolve` does.
         """
         self._asked_s = time.monotonic()
-        chosen = min(self._running, key=lambda one: one.waiting)
-        try:
-            kind, found = await chosen.ask(f"{query_id} {client}\n".encode() + asked)
-        except ConnectionError:  # it is in the log
+        found = self._idle_link()
+        if found is None:
             return None
+        process, link = found
+        try:
+            link.send(QUESTION, f"{query_id} {client}\n".encode() + asked)
+            kind, data = link.receive(SLOW_S)
+        except OSError as error:
+            link.close()
+            self._lose(process, error)
+            return None
+        self._idle.put(found)
         if kind == ERROR:
-            raise from_error_message(pb.Error.FromString(found))
-        plan: pb.QueryPlan = pb.QueryPlan.FromString(found)
+            raise from_error_message(pb.Error.FromString(data))
+        plan: pb.QueryPlan = pb.QueryPlan.FromString(data)
         return plan
 
-    async def _live(self) -> None:
+    def _idle_link(self) -> tuple[_Process, Link] | None:
+        """Wait for a process that has nothing to do; return it and a connection, or None if there is none."""
+        while True:
+            found = self._idle.get()
+            if found is None:
+                if not self._running:
+                    self._idle.put(None)  # for others who wait
+                    return None
+            elif found[0] in self._running:
+                return found
+            else:
+                found[1].close()
+
+    def _live(self) -> None:
         """Start processes, also for those that are lost; end them when they have nothing to do any more."""
         self._asked_s = time.monotonic()
-        while time.monotonic() < self._asked_s + IDLE_S:
-            await self._fill()
-            await asyncio.sleep(LOOK_S)
-            for one in self._running:
-                if one.owes_s > SLOW_S:
-                    _log.warning("query_process_hangs", pid=one.pid)
-                    one.kill()
-        _log.info("query_processes_idle", processes=len(self._running))
-        await self._end_all()
+        while time.monotonic() < self._asked_s + IDLE_S and not self._closed.is_set():
+            for one in [one for one in self._running if one.has_ended]:
+                self._lose(one, ConnectionResetError("it has ended"))
+            self._fill()
+            self._closed.wait(LOOK_S)
+        if self._running and not self._closed.is_set():
+            _log.info("query_processes_idle", processes=len(self._running))
+        for one in list(self._running):
+            self._remove(one)
+        self._close_idle()
 
-    async def _fill(self) -> None:
-        while len(self._running) < self._most:
-            started = _Process(self._lost)
+    def _close_idle(self) -> None:
+        """Close connections to processes that have ended."""
+        while not self._idle.empty():
+            found = self._idle.get()
+            if found is not None:
+                found[1].close()
+        self._idle.put(None)
+
+    def _fill(self) -> None:
+        while len(self._running) < self._most and not self._closed.is_set():
             try:
-                await started.start(self._settings)
-            except (OSError, TimeoutError) as error:
+                started = _Process(self._settings, self._links)
+            except OSError as error:
                 _log.warning("query_process_not_started", error=f"{type(error).__name__}: {error}")
                 return
             self._running.append(started)
+            for link in started.links:
+                self._idle.put((started, link))
             _log.info("query_process_started", pid=started.pid)
 
-    async def _end_all(self) -> None:
-        ended, self._running = self._running, []
-        await asyncio.gather(*(one.end() for one in ended))
+    def _lose(self, one: _Process, error: OSError) -> None:
+        """Forget a process that ended by itself, or hangs."""
+        if self._remove(one):
+            what = "query_process_hangs" if isinstance(error, TimeoutError) else "query_process_lost"
+            _log.warning(what, pid=one.pid)
 
-    def _lost(self, one: _Process) -> None:
-        """Forget a process that ended by itself."""
-        if one in self._running:
-            _log.warning("query_process_lost", pid=one.pid)
+    def _remove(self, one: _Process) -> bool:
+        """End a process; return whether nobody did before."""
+        with self._lock:
+            if one not in self._running:
+                return False
             self._running.remove(one)
+        if not self._running:
+            self._idle.put(None)
+        one.end()
+        return True
 
 
-class _Process(asyncio.Protocol):
-    """One process, and the connection to it.
+class _Process:
+    """One process, and the connections to it. It answers once it is made.
 
-    Parameters
-    ----------
-    lost : callable
-        Is told when the process has ended that nobody asked to.
+    Raises
+    ------
+    OSError
+        If it does not.
     """
 
-    def __init__(self, lost: Callable[[_Process], None]) -> None:
-        self._lost = lost
-        self._number = 0
-        self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
-        self._answered_s = 0.0
-        self._came = bytearray()
+    def __init__(self, settings: Settings, links: int) -> None:
+        ends = [socket.socketpair() for _ in range(links)]
+        self.links = [Link(ours) for ours, _ in ends]
+        try:
+            self._process = _started([its for _, its in ends])
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            for _, its in ends:
+                its.close()
+        try:
+            self.links[0].send(SETTINGS, settings.model_dump_json().encode())
+            self.links[0].receive(START_S)
+        except BaseException:
+            self.end()
+            self._close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -191,98 +246,25 @@ class _Process(asyncio.Protocol):
         return self._process.pid
 
     @property
-    def waiting(self) -> int:
-        """Questions that it has not answered."""
-        return len(self._asked)
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
 
-    @property
-    def owes_s(self) -> float:
-        """Seconds for which it has not answered, though there were questions; 0 if there are none."""
-        return time.monotonic() - self._answered_s if self._asked else 0.0
-
-    async def start(self, settings: Settings) -> None:
-        """Start the process, and return when it answers.
-
-        Raises
-        ------
-        OSError, TimeoutError
-            If it does not.
-        """
-        loop = asyncio.get_running_loop()
-        ours, its = socket.socketpair()
-        try:
-            self._process = await loop.run_in_executor(None, _started, its)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            its.close()
-        self._transport, _ = await loop.create_connection(lambda: self, sock=ours)
-        ready = self._asked[0] = loop.create_future()
-        try:
-            self._write(0, SETTINGS, settings.model_dump_json().encode())
-            async with asyncio.timeout(START_S):
-                await ready
-        except BaseException:
-            await self.end()
-            raise
-        finally:
-            del self._asked[0]
-
-    async def ask(self, question: bytes) -> tuple[int, bytes]:
-        """Return what is said to a question. Raises ConnectionError if the process is gone."""
-        if not self._asked:
-            self._answered_s = time.monotonic()
-        self._number = number = self._number % 0xFFFF_FFFF + 1
-        said: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        self._asked[number] = said
-        try:
-            self._write(number, QUESTION, question)
-            return await said
-        finally:
-            del self._asked[number]
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-
-    async def end(self) -> None:
+    def end(self) -> None:
         """End the process; it has nothing that could be lost."""
-        self._lost = lambda _: None
-        self.kill()
-        self._transport.abort()
-        await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        self._process.kill()
+        self._process.wait()
 
-    def _write(self, number: int, kind: int, data: bytes) -> None:
-        self._transport.write(HEAD.pack(len(data), number, kind) + data)
-
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
-        self._answered_s = time.monotonic()
-        came = self._came
-        came += data
-        while len(came) >= HEAD.size:
-            size, number, kind = HEAD.unpack_from(came)
-            end = HEAD.size + size
-            if len(came) < end:
-                return
-            said = self._asked.get(number)
-            if said is not None and not said.done():
-                said.set_result((kind, bytes(came[HEAD.size : end])))
-            del came[:end]
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self.kill()
-        asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-        self._lost(self)
-        for said in self._asked.values():
-            if not said.done():
-                said.set_exception(ConnectionResetError("the process has ended"))
+    def _close(self) -> None:
+        for link in self.links:
+            link.close()
 
 
-def _started(link: socket.socket) -> subprocess.Popen[bytes]:
-    """Return a process that has one end of a connection as its standard input."""
+def _started(ends: list[socket.socket]) -> subprocess.Popen[bytes]:
+    """Return a process that has the other ends of our connections."""
+    numbers = [end.fileno() for end in ends]
     # Not from the directory we are in, where anybody may have put modules. A Ctrl-C is for the service alone.
-    command = [sys.executable, "-P", "-m", "skyhook_server.query_process"]
-    return subprocess.Popen(command, stdin=link.fileno(), stdout=STDERR, start_new_session=True)
+    command = [sys.executable, "-P", "-m", "skyhook_server.query_process", *map(str, numbers)]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=STDERR, pass_fds=numbers, start_new_session=True
+    )

@@ -10,18 +10,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from skyhook_casa.errors import InvalidRequest, QueryCancelled, SkyhookError
 from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.held import Held
-from skyhook_casa.protocol.reports import report_message
-from skyhook_casa.report import Report
 from skyhook_casa.split import Split
 from skyhook_casa.work import Work
 from skyhook_casa.worker import NO_LIMIT
 
+from .account import Account
 from .line import FIRST_BYTES, UNANNOUNCED_MAX, Line, Piece
 from .place import Made
 from .plans import DIRECT_BYTES, Prepared
@@ -64,14 +61,11 @@ class QueryRun:
         work: Work,
         start: pb.QueryStart,
     ) -> None:
-        plan = prepared.plan
         self.query_id = query_id
         self.client = client
-        self.began_s = time.monotonic()
         self.last_served = 0
-        self.plan = plan
-        self.report = Report(plan.version.dataset, plan.version.number, len(prepared.parts))
-        self.report.query_id = query_id
+        self.plan = prepared.plan
+        self.work = work
         self._prepared = prepared
         self._start = start
         self._delivers = start.deliver == pb.QueryStart.BATCHES
@@ -81,29 +75,25 @@ class QueryRun:
         self._metrics = engine.metrics
         self._wake = engine.dispatcher.wake
         count_histograms(start.histograms)  # refuses what is none, before anything runs
-        self._held = Held.from_message(start.held)
+        held = Held.from_message(start.held)
+        self.account = Account(query_id, prepared, work, engine.metrics, held)
         self._resumes = bool(start.held.whole or start.held.begun)
         if self._resumes:
             self._metrics.queries_resumed.inc()
-        self._limit = plan.query.limit
-        self._bins: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self._limit = self.plan.query.limit
         self._unacknowledged: OrderedDict[int, Made] = OrderedDict()
         self._unacknowledged_bytes = 0
-        self._announced = 0
-        self._bytes_out = 0
         self._kept: list[Kept] | None = []
         self._kept_bytes = 0
         self._spare: list[Made] = []
         self._changed = asyncio.Event()
         self._error: SkyhookError | None = None
         self._ended = False
-        self.work = work
-        self.report.cutflow = [(term, 0) for term in work.terms]
         self._first: Piece | None = None
         self._key = prepared.answer_key(work)
         cached = self._cached()
         self._line = Line(
-            [] if cached is not None else self._held.missing(prepared.parts),
+            [] if cached is not None else held.missing(prepared.parts),
             self._settings.turn_s,
             self._settings.split_bytes,
             self._cluster.threads,
@@ -190,28 +180,6 @@ class QueryRun:
         self._changed.set()
 
     # -- for the client -----------------------------------------------------------------------
-    def answer(self, first: Made | None) -> pb.QueryPlan:
-        """Return the plan, with the answer if all of it is there and short.
-
-        Parameters
-        ----------
-        first : Made or None
-            What came of `Prepared.first_split`; None if the answer is kept.
-        """
-        if first is not None:
-            piece, _ = self._line.waiting()
-            if piece is None:
-                self._spare.append(first)
-            else:
-                self.begin(piece)
-                self._line.end(piece, first)
-        plan = self._plan_message()
-        splits = [event.split for event in self._announce()]
-        if self.is_done and not any(split.ticket for split in splits):
-            plan.answer.splits.extend(splits)
-            plan.answer.end.CopyFrom(self._finished())
-        return plan
-
     async def events(self) -> AsyncGenerator[pb.QueryEvent, None]:
         """Yield what the client is told: the plan, splits and progress, the end.
 
@@ -220,7 +188,7 @@ class QueryRun:
         SkyhookError
             If any part failed.
         """
-        yield pb.QueryEvent(plan=self._plan_message())
+        yield pb.QueryEvent(plan=self.account.plan())
         told_s, told = time.monotonic(), 0
         while True:
             self._changed.clear()  # before looking, so that nothing that comes meanwhile is missed
@@ -231,8 +199,8 @@ class QueryRun:
             if self.is_done:
                 break
             now = time.monotonic()
-            if now - told_s >= PROGRESS_S and self.report.events_in != told:
-                told_s, told = now, self.report.events_in
+            if now - told_s >= PROGRESS_S and self.account.report.events_in != told:
+                told_s, told = now, self.account.report.events_in
                 yield pb.QueryEvent(progress=pb.Advance(done=told, total=self.plan.events))
             with suppress(TimeoutError):
                 # `asyncio.wait_for` of Python 3.11 may swallow that the client went away.
@@ -248,8 +216,8 @@ class QueryRun:
         InvalidRequest
             If no such split was announced.
         """
-        if number > self._announced:
-            raise InvalidRequest(f"split {number} is acknowledged; {self._announced} were announced")
+        if number > self.account.splits:
+            raise InvalidRequest(f"split {number} is acknowledged; {self.account.splits} were announced")
         freed = []
         while self._unacknowledged and next(iter(self._unacknowledged)) <= number:
             _, made = self._unacknowledged.popitem(last=False)
@@ -281,18 +249,18 @@ class QueryRun:
 
     def status(self) -> pb.RunningQuery:
         """Return how far it is."""
-        report, query = self.report, self.plan.query
+        report, query = self.account.report, self.plan.query
         return pb.RunningQuery(
             query_id=self.query_id,
             client=self.client,
             dataset=f"{query.dataset}, version {query.version}",
             cut=query.cut or "",
-            age_s=time.monotonic() - self.began_s,
+            age_s=time.monotonic() - self.account.began_s,
             partitions_done=report.partitions_done,
             partitions=report.partitions_planned,
             events_done=report.events_in,
             events=self.plan.events,
-            bytes_out=self._bytes_out,
+            bytes_out=self.account.nbytes,
             held_bytes=self.held_bytes,
             running=self.running,
         )
@@ -301,7 +269,7 @@ class QueryRun:
     def _limit_left(self) -> int:
         if self._limit is None:
             return -1
-        return max(0, self._limit - self._held.events_out)
+        return max(0, self._limit - self.account.held.events_out)
 
     def _announce(self) -> list[pb.QueryEvent]:
         """Take ready pieces off the line, and return what the client is told of them."""
@@ -322,49 +290,18 @@ class QueryRun:
         return events
 
     def _count(self, piece: Piece, made: Made) -> None:
-        """Add a piece to the report, the bins, and what is kept for equal queries."""
-        if not self.report.splits:
-            self._metrics.first_batch_seconds.observe(time.monotonic() - self.began_s)
+        """Add a piece to the account, and to what is kept for equal queries."""
         source = "cache" if made.report.splits_cached else "direct" if piece.direct else "task"
-        self._metrics.splits.labels(source).inc()
-        self.report.add(made.report)
-        self._held.add(piece.first, made.end, piece.stop, made.events)
-        self._add_bins(made)
+        self.account.add(piece.first, piece.stop, made, source)
         if self._kept is not None:
             self._keep(piece, made)
 
-    def _add_bins(self, made: Made) -> None:
-        found = [
-            (np.frombuffer(sums), np.frombuffer(squares) if squares else None) for sums, squares in made.bins
-        ]
-        if not self._bins:
-            self._bins = [(sums.copy(), None if more is None else more.copy()) for sums, more in found]
-            return
-        for (sums, squares), (more, more_squares) in zip(self._bins, found, strict=True):
-            sums += more
-            if squares is not None and more_squares is not None:
-                squares += more_squares
-
     def _split_message(self, piece: Piece, made: Made) -> pb.Split:
-        self._announced += 1
-        self._unacknowledged[self._announced] = made
-        self._unacknowledged_bytes += made.nbytes
-        self._bytes_out += made.nbytes
-        self._metrics.events_delivered.inc(made.events)
-        self._metrics.bytes_delivered.inc(made.nbytes)
-        covers = Held()
-        covers.add(piece.first, made.end, piece.stop, made.events)
         direct = made.location and self._settings.delivery == "direct"
-        return pb.Split(
-            number=self._announced,
-            events=made.events,
-            nbytes=made.nbytes,
-            report=report_message(made.report),
-            covers=covers.to_message(),
-            data=made.data,
-            ticket=made.ticket,
-            locations=[made.location] if direct else [],
-        )
+        message = self.account.split(piece.first, piece.stop, made, [made.location] if direct else [])
+        self._unacknowledged[message.number] = made
+        self._unacknowledged_bytes += made.nbytes
+        return message
 
     # -- answers that are kept ------------------------------------------------------------------
     def _keep(self, piece: Piece, made: Made) -> None:
@@ -375,13 +312,12 @@ class QueryRun:
             self._kept = None
             return
         ready = self._cluster.place.shelf.get(made.ticket) if made.ticket else None
-        kept = replace(made, ticket=b"", report=replace(made.report, splits_cached=1))
-        self._kept.append(Kept(kept, piece.first, piece.parts, ready))
+        self._kept.append(Kept.of(made, piece.first, piece.parts, ready))
 
     def _cached(self) -> Sequence[Kept] | None:
         """Return what the client does not hold of an equal query's answer, if there is one."""
         answer = self._cache.get(self._key)
-        left = None if answer is None else not_held(answer, self._held)
+        left = None if answer is None else not_held(answer, self.account.held)
         (self._metrics.cache_misses if left is None else self._metrics.cache_hits).inc()
         return left
 
@@ -390,24 +326,8 @@ class QueryRun:
         ticket = b"" if kept.ready is None else self._cluster.place.shelf.put(kept.ready)
         return Piece(kept.parts, kept.first, 0), replace(kept.made, ticket=ticket)
 
-    def _plan_message(self) -> pb.QueryPlan:
-        message = pb.QueryPlan()
-        message.CopyFrom(self._prepared.message)
-        message.query_id = self.query_id
-        return message
-
     def _finished(self) -> pb.QueryEnd:
         """Keep the answer, all of which was announced, and return its end."""
         if self._kept is not None:
             self._cache.put(self._key, self._kept)
-        report = self.report
-        report.seconds["total"] = time.monotonic() - self.began_s
-        report.bytes_skipped = max(0, self._prepared.parts.nbytes - report.bytes_read)
-        return pb.QueryEnd(
-            report=report_message(report),
-            splits=self._announced,
-            histograms=[
-                pb.HistogramBins(sums=sums.tobytes(), squares=b"" if more is None else more.tobytes())
-                for sums, more in self._bins
-            ],
-        )
+        return self.account.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,12 @@ class Kept:
     ready: Ready | None
     """The events, if they do not travel in the event that announces them."""
 
+    @classmethod
+    def of(cls, made: Made, first: Position, parts: Sequence[Partition], ready: Ready | None = None) -> Kept:
+        """Return a split for those who ask the same later: its report says that it was kept."""
+        report = replace(made.report, splits_cached=1)
+        return cls(replace(made, ticket=b"", report=report), first, parts, ready)
+
     @property
     def nbytes(self) -> int:
         """Bytes it takes."""
@@ -50,7 +57,7 @@ class Kept:
 
 
 class ResultCache:
-    """Keeps the answers that were used last. Belongs to one event loop.
+    """Keeps the answers that were used last. Safe to use from many threads.
 
     Parameters
     ----------
@@ -64,6 +71,7 @@ class ResultCache:
         self._bytes_max = bytes_max
         self._split_bytes = split_bytes
         self._answers: OrderedDict[bytes, Sequence[Kept]] = OrderedDict()
+        self._lock = threading.Lock()
         self.nbytes = 0
         """Bytes of the answers."""
 
@@ -72,17 +80,19 @@ class ResultCache:
         """Bytes of the largest answer that is kept."""
         return self._bytes_max // SHARE_MAX
 
-    def has_short(self, key: bytes) -> bool:
-        """Whether there is an answer that can travel with its plan. Any thread may ask."""
-        answer = self._answers.get(key, ())
-        nbytes = sum(one.made.nbytes for one in answer)
-        return bool(answer) and nbytes <= INLINE_BYTES and all(one.ready is None for one in answer)
+    def short(self, key: bytes) -> Sequence[Kept] | None:
+        """Return an answer that can travel with its plan; None if there is none."""
+        answer = self.get(key)
+        if answer is None or any(one.ready is not None for one in answer):
+            return None
+        return answer if sum(one.made.nbytes for one in answer) <= INLINE_BYTES else None
 
     def get(self, key: bytes) -> Sequence[Kept] | None:
         """Return an answer, in dataset order; None if there is none."""
-        found = self._answers.get(key)
-        if found is not None:
-            self._answers.move_to_end(key)
+        with self._lock:
+            found = self._answers.get(key)
+            if found is not None:
+                self._answers.move_to_end(key)
         return found
 
     def put(self, key: bytes, answer: Sequence[Kept]) -> None:
@@ -93,11 +103,14 @@ class ResultCache:
         nbytes = sum(one.nbytes for one in answer)
         if nbytes > self.answer_bytes_max:
             return
-        self._answers[key] = answer
-        self.nbytes += nbytes
-        while self.nbytes > self._bytes_max:
-            _, old = self._answers.popitem(last=False)
-            self.nbytes -= sum(one.nbytes for one in old)
+        with self._lock:
+            if key in self._answers:
+                return
+            self._answers[key] = answer
+            self.nbytes += nbytes
+            while self.nbytes > self._bytes_max:
+                _, old = self._answers.popitem(last=False)
+                self.nbytes -= sum(one.nbytes for one in old)
 
 
 def not_held(answer: Sequence[Kept], held: Held) -> Sequence[Kept] | None:

@@ -17,6 +17,8 @@ QUERY_KEY: Final = "skyhook-query"
 """Metadata that the service sends first: the number of the query in its log."""
 ERROR_KEY: Final = "skyhook-error-bin"
 """Trailing metadata of a call that failed: an `Error` message."""
+RESOLVE_ACTION: Final = "resolve"
+"""Flight action of a service: its body is a `ResolveAction`."""
 MESSAGE_BYTES_MAX: Final = 16 << 20
 """Longest message of the control plane that either side accepts."""
 INLINE_BYTES: Final = 256 << 10

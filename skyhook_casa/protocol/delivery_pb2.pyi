@@ -497,6 +497,16 @@ class QueryPlan(_message.Message):
     tally: Tally
     def __init__(self, query_id: _Optional[str] = ..., query: _Optional[str] = ..., version: _Optional[_Union[DatasetVersion, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., terms: _Optional[_Iterable[str]] = ..., partitions: _Optional[int] = ..., events: _Optional[int] = ..., object_bytes: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
 
+class ResolveAction(_message.Message):
+    __slots__ = ("protocol", "client", "start")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    client: str
+    start: bytes
+    def __init__(self, protocol: _Optional[int] = ..., client: _Optional[str] = ..., start: _Optional[bytes] = ...) -> None: ...
+
 class Answer(_message.Message):
     __slots__ = ("splits", "end")
     SPLITS_FIELD_NUMBER: _ClassVar[int]

@@ -30,6 +30,7 @@ from .channel import CALL_S, Channel, Patience
 from .fetch import Fetcher
 from .ingest import Ingests
 from .question import RemoteQuestion
+from .resolver import Resolver
 
 if TYPE_CHECKING:
     from skyhook_casa.column_sets.report import AddedColumns
@@ -52,6 +53,7 @@ class RemoteBackend(Backend):
     def __init__(self, address: Address, patience: Patience | None = None) -> None:
         self.channel = Channel(address, patience or Patience())
         self.fetcher = Fetcher()
+        self._resolver = Resolver(self.channel, self.fetcher)
         self._ingests = Ingests(self.channel)
 
     @property
@@ -204,8 +206,7 @@ class RemoteBackend(Backend):
 
     def resolve(self, start: pb.QueryStart) -> pb.QueryPlan:
         """Return what the service would deliver."""
-        plan: pb.QueryPlan = self.channel.ask("Delivery.Resolve", start)
-        return plan
+        return self._resolver.resolve(start)
 
     def status(self) -> pb.ServiceStatus:
         """See `Backend.status`."""

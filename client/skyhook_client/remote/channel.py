@@ -119,7 +119,8 @@ class Channel:
     def __init__(self, address: Address, patience: Patience) -> None:
         self.address = address
         self.patience = patience
-        self.metadata: Final = ((PROTOCOL_KEY, str(PROTOCOL_VERSION)), (CLIENT_KEY, client_name()))
+        self.client_name: Final = client_name()
+        self.metadata: Final = ((PROTOCOL_KEY, str(PROTOCOL_VERSION)), (CLIENT_KEY, self.client_name))
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stubs: dict[str, Any] = {}
@@ -217,9 +218,17 @@ class Channel:
             self._hello = hello
         return hello
 
+    @property
+    def greeted_flight_location(self) -> str | None:
+        """Where the service's own Flight server is; None before the service was greeted."""
+        hello = self._hello
+        return None if hello is None else self._flight_location(hello)
+
     def flight_location(self) -> str:
         """Return where the service's own Flight server is."""
-        hello = self.hello()
+        return self._flight_location(self.hello())
+
+    def _flight_location(self, hello: pb.HelloReply) -> str:
         if hello.flight_location:
             return check_location(hello.flight_location)
         return self.address.flight(hello.flight_port)

@@ -72,6 +72,18 @@ class Fetcher:
                 failures.append(f"{location}: {_first_line(error)}")
         raise ServiceLost(f"a part of the answer cannot be fetched: {'; '.join(failures)}")
 
+    def act(self, location: str, action: fl.Action, timeout_s: float) -> bytes | None:
+        """Return the first result of an action, if it has any; errors are those of Flight."""
+        options = fl.FlightCallOptions(timeout=timeout_s)
+        try:
+            for result in self._client(location).do_action(action, options):
+                found: bytes = result.body.to_pybytes()
+                return found
+            return None
+        except (pa.ArrowException, fl.FlightError, OSError):
+            self._forget(location)
+            raise
+
     def close(self) -> None:
         """Close the connections; the next fetch makes new ones."""
         with self._lock:
