@@ -1,4 +1,4 @@
-"""From the engine's buffers to awkward, Arrow, NumPy and pandas; copied only where the target needs it."""
+"""From the engine's buffers to Arrow, NumPy and pandas; copied only where the target needs it."""
 
 from __future__ import annotations
 
@@ -14,61 +14,11 @@ from skyhook_casa.errors import InvalidRequest
 from .layout import Group, flat_groups, nested_groups
 
 if TYPE_CHECKING:
-    import awkward as ak
     import pandas as pd
     import pyarrow as pa
 
 ELEMENTS_MAX: Final = 2**31 - 1
 """Most elements of one Arrow list array, whose offsets are int32."""
-
-
-# -- awkward ------------------------------------------------------------------------------------
-def to_awkward(batch: Batch, nested: bool = False, groups: Sequence[Group] | None = None) -> ak.Array:
-    """Return a record array over the batch's own buffers.
-
-    Flat: fields ``Muon_pt`` of type ``var * float32``, as uproot gives them. Nested: ``Muon.pt``,
-    ``MET.pt``; or as `groups` says. Only derived columns that can have missing elements are of
-    option type.
-    """
-    import awkward as ak
-    from awkward.contents import ListOffsetArray, RecordArray
-    from awkward.index import Index64
-
-    indices: dict[int, Any] = {}
-    contents = []
-    if groups is None:
-        groups = nested_groups(batch.outputs) if nested else flat_groups(batch.outputs)
-    for group in groups:
-        content = _group_content(batch, group)
-        if group.axis is not None:
-            if group.axis not in indices:
-                indices[group.axis] = Index64(batch.offsets[group.members[0]])
-            content = ListOffsetArray(indices[group.axis], content)
-        contents.append(content)
-    return ak.Array(RecordArray(contents, [group.name for group in groups], length=batch.events))
-
-
-def _group_content(batch: Batch, group: Group) -> Any:
-    from awkward.contents import RecordArray
-
-    contents = [
-        _content(batch.outputs[number], batch.values[number], batch.valid[number]) for number in group.members
-    ]
-    if not group.fields:
-        return contents[0]
-    return RecordArray(contents, list(group.fields), length=len(batch.values[group.members[0]]))
-
-
-def _content(output: Output, values: Array, valid: Array | None) -> Any:
-    from awkward.contents import ByteMaskedArray, NumpyArray, UnmaskedArray
-    from awkward.index import Index8
-
-    content = NumpyArray(values)
-    if not output.optional:
-        return content
-    if valid is None or valid.all():  # one layout for one answer, however it came
-        return UnmaskedArray(content)
-    return ByteMaskedArray(Index8(valid.view(np.int8)), content, valid_when=True)
 
 
 # -- arrow --------------------------------------------------------------------------------------

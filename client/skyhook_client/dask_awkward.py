@@ -23,11 +23,11 @@ from skyhook_casa.errors import NotFound
 from skyhook_casa.progress import Progress
 from skyhook_casa.query import Query as QueryValue
 
-from .arrays import to_awkward
 from .backend import Question
 from .kept import Kept
 from .layout import Group, flat_groups, nested_groups
 from .opened import opened
+from .records import to_awkward
 
 QUESTIONS_MAX: Final = 16
 """Queries that a process keeps resolved."""

@@ -105,7 +105,7 @@ class Query(Keeping):
             False: flat names, ``events.Muon_pt``, equal to what uproot gives. True: collections and
             event columns with a common first part are records, ``events.Muon.pt``, ``events.MET.pt``.
         """
-        from .arrays import to_awkward
+        from .records import to_awkward
 
         return to_awkward(self._collect(self.question), nested)
 

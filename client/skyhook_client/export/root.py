@@ -13,7 +13,7 @@ from skyhook_casa.compile_query import Output
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.root_titles import set_titles
 
-from ..arrays import list_names, to_awkward
+from ..arrays import list_names
 from ..layout import Group, flat_groups, list_groups
 from .writers import Writer
 
@@ -62,6 +62,8 @@ class TreeWriter(Writer):
 
     def add(self, batch: Batch) -> None:
         """See `Writer.add`."""
+        from ..records import to_awkward
+
         arrays = to_awkward(batch, groups=self._groups)
         self._tree.extend({group.name: arrays[group.name] for group in self._groups})
 
@@ -120,6 +122,8 @@ class NtupleWriter(Writer):
 
     def _fields(self, batch: Batch) -> Any:
         """Return the events as they are written: counters that were not asked for come last."""
+        from ..records import to_awkward
+
         arrays = to_awkward(batch, groups=flat_groups(batch.outputs))
         for name, number in self._counters.items():
             arrays[name] = np.diff(cast(Array, batch.offsets[number])).astype(np.int32)
