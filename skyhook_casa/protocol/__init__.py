@@ -5,7 +5,11 @@ The modules ``delivery_pb2`` and ``delivery_pb2_grpc`` are made from ``delivery.
 
 from __future__ import annotations
 
+import os
 from typing import Final
+
+# The gRPC inside of Arrow Flight else tells on stderr of each connection that ends.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 PROTOCOL_VERSION: Final = 1
 """Of the calls in ``delivery.proto``, and of what their bytes mean."""
