@@ -57,11 +57,8 @@ class Query:
         _check_text("dataset", self.dataset)
         for name in self.columns or ():
             _check_text("a column", name)
-        for what, pairs in (("define", self.define), ("objects", self.objects)):
-            for name, text in pairs:
-                _check_text(f"a name in {what}", name)
-                _check_text(f"{what}[{name!r}]", text)
-            _check_unique(what, [name for name, _ in pairs])
+        _check_texts("define", self.define)
+        _check_texts("objects", self.objects)
         for name, value in self.fill:
             if not isinstance(value, (bool, int, float)):
                 raise InvalidRequest(f"fill[{name!r}] is {value!r}; a number or a bool is needed")
@@ -213,7 +210,11 @@ def _check_text(what: str, value: object) -> None:
         raise InvalidRequest(f"{what} is empty")
 
 
-def _check_unique(what: str, names: list[str]) -> None:
+def _check_texts(what: str, pairs: tuple[tuple[str, str], ...]) -> None:
+    for name, text in pairs:
+        _check_text(f"a name in {what}", name)
+        _check_text(f"{what}[{name!r}]", text)
+    names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
         raise InvalidRequest(f"{what} names {names} twice")
 

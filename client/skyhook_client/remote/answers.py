@@ -54,23 +54,24 @@ def _version(message: bytes) -> DatasetVersion:
     return received(pb.DatasetVersion.FromString(message), DatasetVersion)
 
 
-def query_of(plan: pb.QueryPlan, asked: Query) -> Query:
-    """Return the query of a plan: that which was asked, of one version.
+def query_of(plan: pb.QueryPlan, asked: Query, version: DatasetVersion) -> Query:
+    """Return the query of a plan: that which was asked, of its version.
 
     Raises
     ------
     ProtocolError
         If it is another one, or is for another version.
     """
+    text = plan.query
     try:
-        query = asked if asked.version is not None else replace(asked, version=plan.version.number)
+        query = asked if asked.version is not None else replace(asked, version=version.number)
         # Services write it as we do: reading it would take longer.
-        planned = query if plan.query == query.to_json() else Query.from_json(plan.query)
+        planned = query if text == query.to_json() else Query.from_json(text)
     except InvalidRequest as error:
         raise ProtocolError(f"the service planned what is no query: {error}") from error
-    if planned != query or (query.dataset, query.version) != (plan.version.dataset, plan.version.number):
+    if planned != query or (query.dataset, query.version) != (version.dataset, version.number):
         raise ProtocolError(
-            f"the service planned {plan.query} on {plan.version.dataset!r}, version {plan.version.number}; "
+            f"the service planned {text} on {version.dataset!r}, version {version.number}; "
             f"{asked.to_json()} was asked"
         )
     return query

@@ -47,8 +47,8 @@ class RemoteQuestion(Question):
         self.plan = plan
         """What the service said."""
         self.backend: RemoteBackend = backend
-        self.value = query_of(plan, value)
         self.version = version_of(plan)
+        self.value = query_of(plan, value, self.version)
         self.outputs = outputs_of(plan)
         self.execution = execution
 
