@@ -111,10 +111,23 @@ class Result:
             The error that the answer tells of; CorruptObject if it is no answer to this question.
         """
 
-    def record_batch(self, names: Sequence[str]) -> Any:
-        """Return an object with `__arrow_c_array__` and `__arrow_c_schema__`: one field per output.
+    def wire_batch(self, fields: Sequence[tuple[bool, Sequence[int]]], start: int, stop: int) -> Any:
+        """Return events as the PyCapsule ``arrow_array`` of a record batch, which keeps the result alive.
 
         Values are not copied, except bool (packed to bits) and the offsets (to int32).
+
+        Parameters
+        ----------
+        fields : sequence of (bool, sequence of int)
+            Of each field of the batch whether it is a list of structs, and the numbers of its outputs. The
+            numbers of the events come last, if they are kept.
+        start, stop : int
+            The first event, and one past the last.
+
+        Raises
+        ------
+        ResourceExhausted
+            If a list has more elements than int32 counts; ask for fewer events.
         """
 
 class Scan:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, Final
 
+from . import _engine
 from .batch import Array, Batch
 from .catalog import FileInfo, ObjectInfo, Partition
 from .compile_query import Output
@@ -109,7 +110,7 @@ def _partition(fields: list[Any]) -> Partition:
 class Outcome:
     """What a split came to."""
 
-    batch: Batch
+    result: _engine.Result
     """The events found; none if histograms were filled."""
     end: Position | None
     """Where it stopped; None if it is through."""
@@ -211,5 +212,4 @@ class _Run:
         report.splits = 1
         bins = [self._result.histogram(number) for number in range(count_histograms(work.histograms))]
         histograms = tuple((sums.copy(), None if more is None else more.copy()) for sums, more in bins)
-        batch = Batch.of(work.outputs, self._result, work.rows)
-        return Outcome(batch, end, report, histograms)
+        return Outcome(self._result, end, report, histograms)

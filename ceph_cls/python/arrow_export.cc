@@ -1,27 +1,14 @@
 #include "python/arrow_export.h"
 
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
-#include <nanobind/stl/vector.h>
-
+#include <cstring>
 #include <limits>
 #include <memory>
+#include <string>
 
 namespace nb = nanobind;
 
-// The two structures are copied from the Arrow specification, which asks for exactly that.
+// The structure is copied from the Arrow specification, which asks for exactly that.
 extern "C" {
-struct ArrowSchema {
-  const char* format;
-  const char* name;
-  const char* metadata;
-  int64_t flags;
-  int64_t n_children;
-  struct ArrowSchema** children;
-  struct ArrowSchema* dictionary;
-  void (*release)(struct ArrowSchema*);
-  void* private_data;
-};
 struct ArrowArray {
   int64_t length;
   int64_t null_count;
@@ -39,63 +26,37 @@ struct ArrowArray {
 namespace skyhook {
 namespace {
 
-constexpr int64_t kNullable = 2;
-const char* kFormats[kDTypes] = {"b", "c", "C", "s", "S", "i", "I", "l", "L", "f", "g"};
-
-// Keeps what an exported structure points to; children are released with their parent.
-template <typename T>
+// Keeps what an exported array points to; children are released with their parent.
 struct Holder {
-  std::string name;
-  std::vector<std::unique_ptr<T>> children;
-  std::vector<T*> pointers;
+  std::vector<std::unique_ptr<ArrowArray>> children;
+  std::vector<ArrowArray*> pointers;
   std::vector<const void*> buffers;
   std::vector<std::shared_ptr<void>> owners;
 };
 
-template <typename T>
-void Release(T* structure) {
-  auto* holder = static_cast<Holder<T>*>(structure->private_data);
+void Release(ArrowArray* array) {
+  auto* holder = static_cast<Holder*>(array->private_data);
   for (auto& child : holder->children) {
     if (child->release != nullptr) child->release(child.get());
   }
-  structure->release = nullptr;
+  array->release = nullptr;
   delete holder;
-}
-
-template <typename T>
-Holder<T>* Hold(T* structure, std::vector<std::unique_ptr<T>> children) {
-  auto* holder = new Holder<T>;
-  holder->children = std::move(children);
-  for (auto& child : holder->children) holder->pointers.push_back(child.get());
-  structure->n_children = static_cast<int64_t>(holder->pointers.size());
-  structure->children = holder->pointers.data();
-  structure->private_data = holder;
-  structure->release = Release<T>;
-  return holder;
-}
-
-std::unique_ptr<ArrowSchema> SchemaOf(const char* format, const std::string& name, bool nullable,
-                                      std::vector<std::unique_ptr<ArrowSchema>> children = {}) {
-  auto schema = std::make_unique<ArrowSchema>(ArrowSchema{});
-  auto* holder = Hold(schema.get(), std::move(children));
-  holder->name = name;
-  schema->format = format;
-  schema->name = holder->name.c_str();
-  schema->flags = nullable ? kNullable : 0;
-  return schema;
 }
 
 std::unique_ptr<ArrowArray> ArrayOf(int64_t length, int64_t nulls, std::vector<const void*> buffers,
                                     std::vector<std::shared_ptr<void>> owners,
                                     std::vector<std::unique_ptr<ArrowArray>> children = {}) {
   auto array = std::make_unique<ArrowArray>(ArrowArray{});
-  auto* holder = Hold(array.get(), std::move(children));
-  holder->buffers = std::move(buffers);
-  holder->owners = std::move(owners);
+  auto* holder = new Holder{std::move(children), {}, std::move(buffers), std::move(owners)};
+  for (auto& child : holder->children) holder->pointers.push_back(child.get());
   array->length = length;
   array->null_count = nulls;
   array->n_buffers = static_cast<int64_t>(holder->buffers.size());
   array->buffers = holder->buffers.data();
+  array->n_children = static_cast<int64_t>(holder->pointers.size());
+  array->children = holder->pointers.data();
+  array->private_data = holder;
+  array->release = Release;
   return array;
 }
 
@@ -106,118 +67,105 @@ std::shared_ptr<void> PackBits(const uint8_t* bytes, int64_t n) {
   return std::shared_ptr<void>(bits, bits->data());
 }
 
-// A result's columns under names, ready to be exported any number of times.
-class RecordBatch {
+// Some events of a result.
+class WireBatch {
  public:
-  RecordBatch(nb::object owner, std::vector<std::string> names)
-      : owner_(std::move(owner)), result_(nb::cast<Result&>(owner_)), names_(std::move(names)) {
-    if (names_.size() != result_.columns.size()) Invalid("as many names as outputs are needed");
+  WireBatch(nb::handle_t<Result> result, int64_t start, int64_t stop)
+      : result_(nb::cast<const Result&>(result)), start_(start), stop_(stop), keep_(Keep(result)) {
+    if (start < 0 || start > stop || stop > result_.events) Invalid("there are no such events");
   }
 
-  std::unique_ptr<ArrowSchema> Schema() const {
-    std::vector<std::unique_ptr<ArrowSchema>> fields;
-    for (size_t i = 0; i < names_.size(); ++i) {
-      const ResultColumn& column = result_.columns[i];
-      const char* format = kFormats[static_cast<int>(column.dtype)];
-      if (column.group < 0) {
-        fields.push_back(SchemaOf(format, names_[i], column.has_valid));
-        continue;
+  std::unique_ptr<ArrowArray> Of(const std::vector<WireField>& fields) const {
+    std::vector<std::unique_ptr<ArrowArray>> arrays;
+    for (const auto& [is_list, outputs] : fields) {
+      if (is_list) {
+        arrays.push_back(ListOf(outputs));
+      } else {
+        for (int output : outputs) {
+          if (Column(output).group >= 0) Invalid("an output of lists needs a field of lists");
+          arrays.push_back(ValuesOf(Column(output), start_, stop_));
+        }
       }
-      std::vector<std::unique_ptr<ArrowSchema>> item;
-      item.push_back(SchemaOf(format, "item", column.has_valid));
-      fields.push_back(SchemaOf(Large(column.group) ? "+L" : "+l", names_[i], false, std::move(item)));
     }
-    return SchemaOf("+s", "", false, std::move(fields));
-  }
-
-  std::unique_ptr<ArrowArray> Array() const {
-    const std::shared_ptr<void> keep = Keep();
-    std::vector<std::shared_ptr<void>> offsets;
-    for (size_t g = 0; g < result_.groups.size(); ++g)
-      offsets.push_back(OffsetsOf(static_cast<int>(g), keep));
-    std::vector<std::unique_ptr<ArrowArray>> columns;
-    for (const ResultColumn& column : result_.columns) {
-      auto values = ValuesOf(column, keep);
-      if (column.group < 0) {
-        columns.push_back(std::move(values));
-        continue;
-      }
-      std::vector<std::unique_ptr<ArrowArray>> item;
-      item.push_back(std::move(values));
-      const auto& place = offsets[static_cast<size_t>(column.group)];
-      columns.push_back(ArrayOf(result_.events, 0, {nullptr, place.get()}, {place}, std::move(item)));
-    }
-    return ArrayOf(result_.events, 0, {nullptr}, {}, std::move(columns));
+    if (result_.keep_rows)
+      arrays.push_back(ArrayOf(n(), 0, {nullptr, result_.rows.data() + 8 * start_}, {keep_}));
+    return ArrayOf(n(), 0, {nullptr}, {}, std::move(arrays));
   }
 
  private:
+  int64_t n() const { return stop_ - start_; }
+
   // The consumer may let go of the memory on a thread without the GIL.
-  std::shared_ptr<void> Keep() const {
-    PyObject* object = nb::object(owner_).release().ptr();
+  static std::shared_ptr<void> Keep(nb::handle owner) {
+    PyObject* object = nb::borrow(owner).release().ptr();
     return {object, [](void* o) {
               nb::gil_scoped_acquire acquire;
               Py_DECREF(static_cast<PyObject*>(o));
             }};
   }
 
-  const int64_t* Offsets(int group) const {
-    return reinterpret_cast<const int64_t*>(result_.groups[static_cast<size_t>(group)].data());
-  }
-  bool Large(int group) const { return Offsets(group)[result_.events] > std::numeric_limits<int32_t>::max(); }
-
-  std::shared_ptr<void> OffsetsOf(int group, const std::shared_ptr<void>& keep) const {
-    const int64_t* from = Offsets(group);
-    if (Large(group)) return {keep, const_cast<int64_t*>(from)};
-    auto narrow = std::make_shared<std::vector<int32_t>>(from, from + result_.events + 1);
-    return {narrow, narrow->data()};
+  const ResultColumn& Column(int output) const {
+    if (output < 0 || static_cast<size_t>(output) >= result_.columns.size())
+      Invalid("there is no such output");
+    return result_.columns[static_cast<size_t>(output)];
   }
 
-  std::unique_ptr<ArrowArray> ValuesOf(const ResultColumn& column, const std::shared_ptr<void>& keep) const {
+  std::unique_ptr<ArrowArray> ListOf(const std::vector<int>& outputs) const {
+    const int group = outputs.empty() ? -1 : Column(outputs[0]).group;
+    for (int output : outputs) {
+      if (group < 0 || Column(output).group != group) Invalid("outputs of one list lie in one group");
+    }
+    if (group < 0) Invalid("a list needs an output that is one");
+    const auto* offsets = reinterpret_cast<const int64_t*>(result_.groups[static_cast<size_t>(group)].data());
+    const int64_t first = offsets[start_], last = offsets[stop_];
+    if (last - first > std::numeric_limits<int32_t>::max()) {
+      throw Error(Kind::kResourceExhausted,
+                  std::to_string(last - first) + " elements of a list are more than go into a batch");
+    }
+    auto narrow = std::make_shared<std::vector<int32_t>>(static_cast<size_t>(n() + 1));
+    for (int64_t i = 0; i <= n(); ++i)
+      (*narrow)[static_cast<size_t>(i)] = static_cast<int32_t>(offsets[start_ + i] - first);
+    std::vector<std::unique_ptr<ArrowArray>> members;
+    for (int output : outputs) members.push_back(ValuesOf(Column(output), first, last));
+    std::vector<std::unique_ptr<ArrowArray>> content;
+    content.push_back(ArrayOf(last - first, 0, {nullptr}, {}, std::move(members)));
+    return ArrayOf(n(), 0, {nullptr, narrow->data()}, {narrow}, std::move(content));
+  }
+
+  std::unique_ptr<ArrowArray> ValuesOf(const ResultColumn& column, int64_t first, int64_t stop) const {
     static const uint64_t nothing = 0;
-    const int64_t n = column.n();
-    const uint8_t* data = n > 0 ? column.values.data() : reinterpret_cast<const uint8_t*>(&nothing);
+    const int64_t n = stop - first;
+    const uint8_t* data = n > 0 ? column.values.data() + first * static_cast<int64_t>(SizeOf(column.dtype))
+                                : reinterpret_cast<const uint8_t*>(&nothing);
     std::shared_ptr<void> values = column.dtype == DType::kBool
                                        ? PackBits(data, n)
-                                       : std::shared_ptr<void>(keep, const_cast<uint8_t*>(data));
-    if (!column.has_valid) return ArrayOf(n, 0, {nullptr, values.get()}, {values});
-    std::shared_ptr<void> valid = PackBits(column.valid.data(), n);
+                                       : std::shared_ptr<void>(keep_, const_cast<uint8_t*>(data));
+    const uint8_t* there = column.has_valid ? column.valid.data() + first : nullptr;
+    if (there == nullptr || std::memchr(there, 0, static_cast<size_t>(n)) == nullptr)
+      return ArrayOf(n, 0, {nullptr, values.get()}, {values});
+    std::shared_ptr<void> valid = PackBits(there, n);
     return ArrayOf(n, -1, {valid.get(), values.get()}, {values, valid});
   }
 
-  nb::object owner_;
   const Result& result_;
-  std::vector<std::string> names_;
+  int64_t start_;
+  int64_t stop_;
+  std::shared_ptr<void> keep_;
 };
 
-template <typename T>
-nb::object Capsule(std::unique_ptr<T> structure, const char* name) {
-  PyObject* capsule = PyCapsule_New(structure.get(), name, [](PyObject* c) {
-    auto* held = static_cast<T*>(PyCapsule_GetPointer(c, PyCapsule_GetName(c)));
+}  // namespace
+
+nb::object WireBatchOf(nb::handle_t<Result> result, const std::vector<WireField>& fields, int64_t start,
+                       int64_t stop) {
+  auto array = WireBatch(result, start, stop).Of(fields);
+  PyObject* capsule = PyCapsule_New(array.get(), "arrow_array", [](PyObject* c) {
+    auto* held = static_cast<ArrowArray*>(PyCapsule_GetPointer(c, "arrow_array"));
     if (held->release != nullptr) held->release(held);
     delete held;
   });
   if (capsule == nullptr) throw nb::python_error();
-  structure.release();
+  array.release();
   return nb::steal(capsule);
-}
-
-}  // namespace
-
-nb::object RecordBatchOf(nb::handle_t<Result> result, const std::vector<std::string>& names) {
-  return nb::cast(RecordBatch(nb::borrow(result), names));
-}
-
-void BindRecordBatch(nb::module_& m) {
-  nb::class_<RecordBatch>(m, "RecordBatch")
-      .def("__arrow_c_schema__",
-           [](const RecordBatch& batch) { return Capsule(batch.Schema(), "arrow_schema"); })
-      .def(
-          "__arrow_c_array__",
-          [](const RecordBatch& batch, nb::object) {
-            return nb::make_tuple(Capsule(batch.Schema(), "arrow_schema"),
-                                  Capsule(batch.Array(), "arrow_array"));
-          },
-          nb::arg("requested_schema") = nb::none());
 }
 
 }  // namespace skyhook

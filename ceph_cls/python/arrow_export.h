@@ -6,16 +6,23 @@
 
 #include <nanobind/nanobind.h>
 
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/result.h"
 
 namespace skyhook {
 
-// Returns an object with __arrow_c_schema__ and __arrow_c_array__ that keeps the result alive.
-nanobind::object RecordBatchOf(nanobind::handle_t<Result> result, const std::vector<std::string>& names);
+// A field of a record batch: one output on its own, or a list of structs of all outputs of one group.
+using WireField = std::pair<bool, std::vector<int>>;  // whether it is a list; numbers of the outputs
 
-void BindRecordBatch(nanobind::module_& m);
+// Returns the events [start, stop) of a result, which it keeps alive, as the PyCapsule "arrow_array" of a
+// record batch with these fields, and last the events' numbers if the result keeps them. Values are not
+// copied, except bool (packed to bits) and offsets (made int32).
+//
+// Throws Error: kInvalidRequest if there is no such output or event, kResourceExhausted if a list has more
+// elements than int32 counts.
+nanobind::object WireBatchOf(nanobind::handle_t<Result> result, const std::vector<WireField>& fields,
+                             int64_t start, int64_t stop);
 
 }  // namespace skyhook

@@ -343,7 +343,7 @@ NB_MODULE(_engine, m) {
       .def("append", &Result::Append, "other"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("append_piece", &AppendPiece, "other"_a, "report"_a, "rows"_a)
       .def("report", &Report)
-      .def("record_batch", &RecordBatchOf, "names"_a)
+      .def("wire_batch", &WireBatchOf, "fields"_a, "start"_a, "stop"_a)
       .def(
           "append_answer",
           [](Result& self, nb::object frame) { return AppendReply(ReadBuffer(frame).bytes(), &self); },
@@ -355,5 +355,4 @@ NB_MODULE(_engine, m) {
       .def("run_ranges", &PyScan::RunRanges, "read"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,
            "first_event"_a = 0, "cursor"_a = 0, "events_max"_a = -1, "bytes_max"_a = -1,
            "lookahead_bytes"_a = 0);
-  BindRecordBatch(m);
 }

@@ -6,9 +6,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
+from skyhook_casa import _engine
 from skyhook_casa.errors import QueryCancelled
 from skyhook_casa.execution import Choice
 from skyhook_casa.protocol import INLINE_BYTES
@@ -84,35 +86,35 @@ class Place:
         began = time.perf_counter()
         store = self._store(store_url)
         outcome = run_split(split, store, self._choice(split, store), cancelled)
-        made = self._keep(split, outcome)
+        made = self._keep(split, outcome, began)
         if cancelled():
             self.shelf.drop([made.ticket] if made.ticket else [])
             raise QueryCancelled(f"query {split.query_id} was ended")
-        return replace(made, seconds=time.perf_counter() - began)
+        return made
 
     def forget(self, query_id: str) -> None:
         """Forget what was learned of a query."""
         with self._lock:
             self._choices.pop(query_id, None)
 
-    def _keep(self, split: Split, outcome: Outcome) -> Made:
-        batch, report, end = outcome.batch, outcome.report, outcome.end
-        if outcome.histograms:
-            bins = tuple(
-                (sums.tobytes(), b"" if squares is None else squares.tobytes())
-                for sums, squares in outcome.histograms
-            )
-            nbytes = sum(len(sums) + len(squares) for sums, squares in bins)
-            return Made(report.events_out, nbytes, end, report, 0.0, bins=bins)
-        if not split.work.outputs or not batch.events:
-            return Made(report.events_out, 0, end, report, 0.0)
-        form = wire_form(split.work.outputs, split.work.rows)
-        batches = [form.to_wire(piece) for piece in batch.pieces(BATCH_BYTES)]
-        nbytes = sum(one.nbytes for one in batches)
-        if nbytes <= INLINE_BYTES:
-            return Made(batch.events, nbytes, end, report, 0.0, data=to_ipc(batches, form.schema))
-        ticket = self.shelf.put(Ready(form.schema, batches, nbytes))
-        return Made(batch.events, nbytes, end, report, 0.0, ticket=ticket, location=self.location)
+    def _keep(self, split: Split, outcome: Outcome, began: float) -> Made:
+        work, result, report, end = split.work, outcome.result, outcome.report, outcome.end
+        bins = tuple(
+            (sums.tobytes(), b"" if squares is None else squares.tobytes())
+            for sums, squares in outcome.histograms
+        )
+        nbytes, data, ticket = sum(len(sums) + len(squares) for sums, squares in bins), b"", b""
+        if work.outputs and result.events and not bins:
+            form = wire_form(work.outputs, work.rows)
+            batches = [form.of(result, *ends) for ends in _pieces(result)]
+            nbytes = sum(one.nbytes for one in batches)
+            if nbytes <= INLINE_BYTES:
+                data = to_ipc(batches, form.schema)
+            else:
+                ticket = self.shelf.put(Ready(form.schema, batches, nbytes))
+        location = self.location if ticket else ""
+        seconds = time.perf_counter() - began
+        return Made(report.events_out, nbytes, end, report, seconds, data, ticket, location, bins)
 
     def _store(self, url: str) -> ObjectStore:
         with self._lock:
@@ -132,3 +134,10 @@ class Place:
                     self._choices.popitem(last=False)
             self._choices.move_to_end(split.query_id)
             return choice
+
+
+def _pieces(result: _engine.Result) -> list[tuple[int, int]]:
+    """Return where pieces of about `BATCH_BYTES` bytes, with about as many events each, begin and end."""
+    events = result.events
+    count = min(max(1, round(result.nbytes / BATCH_BYTES)), events)
+    return list(pairwise(events * piece // count for piece in range(count + 1)))

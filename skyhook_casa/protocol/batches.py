@@ -29,6 +29,7 @@ ELEMENTS_MAX: Final = 2**31 - 1
 """Most elements of one list array, whose offsets are int32."""
 FORMS_MAX: Final = 64
 """Forms that are kept for the next batch of the same columns."""
+_IPC_END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _INT32: Final = np.dtype(np.int32)
 _INT64: Final = np.dtype(np.int64)
 
@@ -60,6 +61,22 @@ class Form:
         self.axes = tuple(_axes(self.outputs))
         self.schema = _schema(self.axes, self.outputs, rows)
         self._dtypes = [np.dtype(output.dtype) for output in self.outputs]
+        self._fields = [(axis.jagged, axis.members) for axis in self.axes]
+
+    def of(self, result: _engine.Result, start: int, stop: int) -> pa.RecordBatch:
+        """Return the events from `start` up to `stop` of what the engine delivered, as one record batch.
+
+        Only bools and offsets are copied.
+
+        Raises
+        ------
+        ResourceExhausted
+            If an axis has more than `ELEMENTS_MAX` elements; ask for fewer events.
+        """
+        import pyarrow as pa
+
+        array = result.wire_batch(self._fields, start, stop)
+        return pa.RecordBatch._import_from_c_capsule(self.schema.__arrow_c_schema__(), array)
 
     def to_wire(self, batch: Batch) -> pa.RecordBatch:
         """Return the batch as one record batch; only bools and offsets are copied.
@@ -205,14 +222,12 @@ def _numpy(array: pa.Array, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
 
 
 def to_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
-    """Return record batches as one Arrow IPC stream."""
-    import pyarrow as pa
+    """Return record batches as one Arrow IPC stream.
 
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format, messages and an end. A
+    stream writer makes the same in twice the time.
+    """
+    return b"".join((schema.serialize(), *(batch.serialize() for batch in batches), _IPC_END))
 
 
 def from_ipc(data: bytes) -> Iterator[pa.RecordBatch]:

@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ from .base import ByteRange, ObjectStore, StoredObject, check_data, check_name, 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+PLACES_MAX: Final = 4096
+"""Paths of objects that are remembered: making one takes longer than to open it."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
@@ -113,7 +116,7 @@ class DirectoryStore(ObjectStore):
         return removed
 
     def _file(self, name: str) -> Path:
-        return Path(f"{self._root}{check_name(name)[:2]}{os.sep}{name}")
+        return _place(self._root, name)
 
     def _open(self, name: str) -> int:
         try:
@@ -201,6 +204,12 @@ class DirectoryStore(ObjectStore):
             if error.errno in _FULL:
                 raise StoreError(f"{what}: the disk of {self.path} is full ({reason})") from error
             raise StoreError(f"{what} in {self.path}: {reason}") from error
+
+
+@lru_cache(maxsize=PLACES_MAX)
+def _place(root: str, name: str) -> Path:
+    """Return the file of an object below `root`, which ends with a separator."""
+    return Path(f"{root}{check_name(name)[:2]}{os.sep}{name}")
 
 
 def _read_range(handle: int, name: str, where: ByteRange) -> bytes:
