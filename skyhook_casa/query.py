@@ -57,16 +57,20 @@ class Query:
         _check_text("dataset", self.dataset)
         for name in self.columns or ():
             _check_text("a column", name)
-        _check_texts("define", self.define)
-        _check_texts("objects", self.objects)
+        for what, pairs in (("define", self.define), ("objects", self.objects)):
+            if pairs:
+                _check_texts(what, pairs)
         for name, value in self.fill:
             if not isinstance(value, (bool, int, float)):
                 raise InvalidRequest(f"fill[{name!r}] is {value!r}; a number or a bool is needed")
         if self.cut is not None:
             _check_text("cut", self.cut)
-        _check_whole("limit", self.limit, 0)
-        _check_whole("version", self.version, 1, VERSION_MAX)
-        _check_range("partitions", self.partitions)
+        if self.limit is not None:
+            _check_whole("limit", self.limit, 0)
+        if self.version is not None:
+            _check_whole("version", self.version, 1, VERSION_MAX)
+        if self.partitions is not None:
+            _check_range("partitions", self.partitions)
 
     @property
     def selects(self) -> bool:
@@ -220,8 +224,6 @@ def _check_texts(what: str, pairs: tuple[tuple[str, str], ...]) -> None:
 
 
 def _check_whole(what: str, value: object, least: int, most: int = COUNT_MAX) -> None:
-    if value is None:
-        return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidRequest(f"{what} is {value!r}; a whole number of at least {least} is needed")
     if value > most:
@@ -229,8 +231,6 @@ def _check_whole(what: str, value: object, least: int, most: int = COUNT_MAX) ->
 
 
 def _check_range(what: str, value: object) -> None:
-    if value is None:
-        return
     if not isinstance(value, tuple) or len(value) != 2:
         raise InvalidRequest(f"{what} is {value!r}; the first, and one past the last, are needed")
     first, stop = value
