@@ -28,16 +28,11 @@ class Gathered:
 
     def __init__(self, outputs: tuple[Output, ...], rows: bool) -> None:
         self._outputs = outputs
+        self._rows = rows
         self._only: Batch | None = None
         """The first batch, until there is another one."""
-        self._batches = 0
-        self._most = ROOM_BYTES // max(1, len(outputs))
-        self._events = 0
-        self._values = [Growing(np.dtype(output.dtype)) for output in outputs]
-        self._valid: list[Growing | None] = [None] * len(outputs)
-        self._axes = {output.axis: number for number, output in enumerate(outputs) if output.axis is not None}
-        self._offsets = {axis: Growing(np.dtype(np.int64)) for axis in self._axes}
-        self._rows = Growing(np.dtype(np.int64)) if rows else None
+        self._grown: Grown | None = None
+        """All batches, once there are several."""
 
     def add(self, batch: Batch, share: float = 1.0) -> None:
         """Add the events of a batch behind those before it.
@@ -49,24 +44,39 @@ class Gathered:
         share : float
             About which part of all events has come with it.
         """
-        times = SPARE / max(share, 1e-6)
-        self._batches += 1
-        if self._batches == 1:
-            self._only = batch
-            return
-        if self._only is not None:
-            first, self._only = self._only, None
-            for offsets in self._offsets.values():
-                offsets.append(np.zeros(1, np.int64))
-            self._append(first, 1.0)
-        self._append(batch, times)
+        if self._grown is None:
+            if self._only is None:
+                self._only = batch
+                return
+            self._grown = Grown(self._outputs, self._rows)
+            self._grown.append(self._only, 1.0)
+            self._only = None
+        self._grown.append(batch, SPARE / max(share, 1e-6))
 
     def whole(self) -> Batch:
         """Return all events."""
-        if self._only is not None:
-            return self._only
-        if not self._batches:
-            return Batch.empty(self._outputs, self._rows is not None)
+        if self._grown is not None:
+            return self._grown.batch()
+        return Batch.empty(self._outputs, self._rows) if self._only is None else self._only
+
+
+class Grown:
+    """Columns that grow, a batch at a time. Parameters are those of `Gathered`."""
+
+    def __init__(self, outputs: tuple[Output, ...], rows: bool) -> None:
+        self._outputs = outputs
+        self._most = ROOM_BYTES // max(1, len(outputs))
+        self._events = 0
+        self._values = [Growing(np.dtype(output.dtype)) for output in outputs]
+        self._valid: list[Growing | None] = [None] * len(outputs)
+        self._axes = {output.axis: number for number, output in enumerate(outputs) if output.axis is not None}
+        self._offsets = {axis: Growing(np.dtype(np.int64)) for axis in self._axes}
+        for offsets in self._offsets.values():
+            offsets.append(np.zeros(1, np.int64))
+        self._rows = Growing(np.dtype(np.int64)) if rows else None
+
+    def batch(self) -> Batch:
+        """Return all events."""
         offsets = {axis: grown.array for axis, grown in self._offsets.items()}
         return Batch(
             self._outputs,
@@ -77,7 +87,8 @@ class Gathered:
             None if self._rows is None else self._rows.array,
         )
 
-    def _append(self, batch: Batch, times: float) -> None:
+    def append(self, batch: Batch, times: float) -> None:
+        """Add the events of a batch; there will be about `times` as many as there are with it."""
         for number, values in enumerate(batch.values):
             self._append_valid(number, batch.valid[number], len(values))
             self._values[number].expect(len(values), times, self._most)
