@@ -6,11 +6,12 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from skyhook_casa import __version__
 from skyhook_casa.catalog import Catalog, DatasetVersion, Partitions
+from skyhook_casa.compile_query import Output
 from skyhook_casa.plan import Plan, plan
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import to_message
@@ -36,6 +37,8 @@ MERGED_BYTES_MAX: Final = 1 << 20
 """Most bytes of partitions' tallies that are put together for a plan."""
 TALLIES_MAX: Final = 64
 """Versions whose tallies are kept."""
+OUTPUTS_MAX: Final = 4096
+"""Columns of answers of which is kept what clients are told of them."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Prepared:
         plan = self.plan
         return pb.QueryPlan(
             query=plan.query.to_json(),
-            version=to_message(plan.version, pb.DatasetVersion),
-            outputs=[to_message(output, pb.Output) for output in plan.outputs],
+            version=_version_message(plan.version),
+            outputs=map(_output_message, plan.outputs),
             terms=plan.terms,
             partitions=len(self.parts),
             events=plan.events,
@@ -95,7 +98,10 @@ class Prepared:
 
     def work(self, execution: str, rows: bool, histograms: bytes) -> Work:
         """Return what is computed on every partition. Raises as `Plan.program` does."""
-        return replace(self._work, execution=execution, rows=rows, histograms=histograms)
+        work = self._work
+        if (work.execution, work.rows, work.histograms) == (execution, rows, histograms):
+            return work
+        return replace(work, execution=execution, rows=rows, histograms=histograms)
 
     def first_split(self, query_id: str, work: Work, start: pb.QueryStart) -> Split:
         """Return the split with which a short query begins that is answered at once."""
@@ -126,6 +132,16 @@ class Prepared:
         for layout_ids, program in work.programs.items():
             digest.update(f"{layout_ids} {len(program)}".encode() + program)
         return digest
+
+
+@lru_cache(maxsize=TALLIES_MAX)
+def _version_message(version: DatasetVersion) -> pb.DatasetVersion:
+    return to_message(version, pb.DatasetVersion)
+
+
+@lru_cache(maxsize=OUTPUTS_MAX)
+def _output_message(output: Output) -> pb.Output:
+    return to_message(output, pb.Output)
 
 
 class Plans:
@@ -178,7 +194,8 @@ class Plans:
             As `plan` does.
         """
         version = self._catalog.version(query.dataset, query.version)
-        query = replace(query, version=version.number)
+        if query.version is None:
+            query = replace(query, version=version.number)
         key = (version.id, query.to_json(), counts, self._catalog.derived_state(version))
         with self._lock:
             if key in self._plans:

@@ -136,10 +136,10 @@ class Emitter:
     # -- dtypes -----------------------------------------------------------------------------
     def array(self, x: Operand) -> Array:
         """Return an operand that must be a value; a number of the text becomes a constant."""
-        if isinstance(x, Record):
-            raise Mismatch(f"{x.label} is a record; take one of its fields, such as .pt")
         if isinstance(x, Array):
             return x
+        if isinstance(x, Record):
+            raise Mismatch(f"{x.label} is a record; take one of its fields, such as .pt")
         return Array(self._const(x.value, str(np.dtype(type(x.value)))))
 
     def dtype(self, x: Operand) -> str:
