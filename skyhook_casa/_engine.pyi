@@ -1,10 +1,12 @@
 """The C++ engine (`ceph_cls/python`)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 class ScanReport(TypedDict):
     events_in: int
@@ -111,8 +113,14 @@ class Result:
             The error that the answer tells of; CorruptObject if it is no answer to this question.
         """
 
-    def wire_batch(self, fields: Sequence[tuple[bool, Sequence[int]]], start: int, stop: int) -> Any:
-        """Return events as the PyCapsule ``arrow_array`` of a record batch, which keeps the result alive.
+    def wire_batch(
+        self,
+        fields: Sequence[tuple[bool, Sequence[int]]],
+        start: int,
+        stop: int,
+        take: Callable[[int], T],
+    ) -> T:
+        """Return what `take` makes of events as a record batch, which keeps the result alive.
 
         Values are not copied, except bool (packed to bits) and the offsets (to int32).
 
@@ -123,6 +131,8 @@ class Result:
             numbers of the events come last, if they are kept.
         start, stop : int
             The first event, and one past the last.
+        take : callable
+            Is given the address of an ``ArrowArray`` of Arrow's C data interface, which it takes over.
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -96,4 +97,17 @@ def test_events_that_are_not_there_are_refused(embedded_client: Client, start: i
 def test_fields_that_do_not_fit_are_refused(embedded_client: Client, fields: Any, message: str) -> None:
     result, _, _ = answer(embedded_client, ["MET_pt", "Muon_pt"])
     with pytest.raises(InvalidRequest, match=message):
-        result.wire_batch(fields, 0, 1)
+        result.wire_batch(fields, 0, 1, bool)
+
+
+def test_a_batch_that_nobody_took_over_is_let_go(embedded_client: Client) -> None:
+    result, form, _ = answer(embedded_client, ["MET_pt"])
+
+    def refuse(_array: int) -> None:
+        raise InterruptedError("not this one")
+
+    before = sys.getrefcount(result)
+    with pytest.raises(InterruptedError, match="not this one"):
+        result.wire_batch([(False, [0])], 0, 1, refuse)
+    assert sys.getrefcount(result) == before
+    assert form.of(result, 0, 1).num_rows == 1

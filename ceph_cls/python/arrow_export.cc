@@ -156,16 +156,13 @@ class WireBatch {
 }  // namespace
 
 nb::object WireBatchOf(nb::handle_t<Result> result, const std::vector<WireField>& fields, int64_t start,
-                       int64_t stop) {
-  auto array = WireBatch(result, start, stop).Of(fields);
-  PyObject* capsule = PyCapsule_New(array.get(), "arrow_array", [](PyObject* c) {
-    auto* held = static_cast<ArrowArray*>(PyCapsule_GetPointer(c, "arrow_array"));
-    if (held->release != nullptr) held->release(held);
-    delete held;
-  });
-  if (capsule == nullptr) throw nb::python_error();
-  array.release();
-  return nb::steal(capsule);
+                       int64_t stop, nb::callable take) {
+  const std::unique_ptr<ArrowArray, void (*)(ArrowArray*)> array(
+      WireBatch(result, start, stop).Of(fields).release(), [](ArrowArray* left) {
+        if (left->release != nullptr) left->release(left);
+        delete left;
+      });
+  return take(reinterpret_cast<uintptr_t>(array.get()));
 }
 
 }  // namespace skyhook

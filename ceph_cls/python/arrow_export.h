@@ -1,7 +1,6 @@
-// Results as Arrow record batches, through the C data interface and its PyCapsules.
+// Results as Arrow record batches, through the C data interface.
 //
 // https://arrow.apache.org/docs/format/CDataInterface.html
-// https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -16,13 +15,14 @@ namespace skyhook {
 // A field of a record batch: one output on its own, or a list of structs of all outputs of one group.
 using WireField = std::pair<bool, std::vector<int>>;  // whether it is a list; numbers of the outputs
 
-// Returns the events [start, stop) of a result, which it keeps alive, as the PyCapsule "arrow_array" of a
-// record batch with these fields, and last the events' numbers if the result keeps them. Values are not
-// copied, except bool (packed to bits) and offsets (made int32).
+// Calls `take` with the address of an ArrowArray, which it takes over, and returns what it returns. That is a
+// record batch of the events [start, stop) of a result, which it keeps alive, with these fields, and last the
+// events' numbers if the result keeps them. Values are not copied, except bool (packed to bits) and offsets
+// (made int32).
 //
 // Throws Error: kInvalidRequest if there is no such output or event, kResourceExhausted if a list has more
 // elements than int32 counts.
 nanobind::object WireBatchOf(nanobind::handle_t<Result> result, const std::vector<WireField>& fields,
-                             int64_t start, int64_t stop);
+                             int64_t start, int64_t stop, nanobind::callable take);
 
 }  // namespace skyhook

@@ -343,7 +343,7 @@ NB_MODULE(_engine, m) {
       .def("append", &Result::Append, "other"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("append_piece", &AppendPiece, "other"_a, "report"_a, "rows"_a)
       .def("report", &Report)
-      .def("wire_batch", &WireBatchOf, "fields"_a, "start"_a, "stop"_a)
+      .def("wire_batch", &WireBatchOf, "fields"_a, "start"_a, "stop"_a, "take"_a)
       .def(
           "append_answer",
           [](Result& self, nb::object frame) { return AppendReply(ReadBuffer(frame).bytes(), &self); },

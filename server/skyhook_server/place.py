@@ -107,7 +107,7 @@ class Place:
         if work.outputs and result.events and not bins:
             form = wire_form(work.outputs, work.rows)
             batches = [form.of(result, *ends) for ends in _pieces(result)]
-            nbytes = sum(one.nbytes for one in batches)
+            nbytes = sum(one.get_total_buffer_size() for one in batches)
             if nbytes <= INLINE_BYTES:
                 data = to_ipc(batches, form.schema)
             else:

@@ -75,8 +75,10 @@ class Form:
         """
         import pyarrow as pa
 
-        array = result.wire_batch(self._fields, start, stop)
-        return pa.RecordBatch._import_from_c_capsule(self.schema.__arrow_c_schema__(), array)
+        def take(array: int) -> pa.RecordBatch:
+            return pa.RecordBatch._import_from_c(array, self.schema)
+
+        return result.wire_batch(self._fields, start, stop, take)
 
     def to_wire(self, batch: Batch) -> pa.RecordBatch:
         """Return the batch as one record batch; only bools and offsets are copied.
