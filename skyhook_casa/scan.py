@@ -261,7 +261,7 @@ class Scan:
         self.report.count(result.report())
         self.report.seconds["total"] = time.perf_counter() - self._start_s
         self.report.reason = self._choice.reason
-        self.report.bytes_skipped = sum(part.nbytes for part in self._parts) - self.report.bytes_read
+        self.report.bytes_skipped = self._parts.nbytes - self.report.bytes_read
         limited = self.plan.query.limit is not None and self.report.events_out >= self.plan.query.limit
         if self.report.partitions_done != self.report.partitions_planned and not limited:
             done, planned = self.report.partitions_done, self.report.partitions_planned
