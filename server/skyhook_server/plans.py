@@ -196,7 +196,8 @@ class Plans:
         version = self._catalog.version(query.dataset, query.version)
         if query.version is None:
             query = replace(query, version=version.number)
-        key = (version.id, query.to_json(), counts, self._catalog.derived_state(version))
+        # Equal numbers may be different values to fill in: 0.0 and -0.0, 1 and True.
+        key = (version.id, query, repr(query.fill), counts, self._catalog.derived_state(version))
         with self._lock:
             if key in self._plans:
                 self._plans.move_to_end(key)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, Final
 
-from . import Catalog
+from ..schema import Column
+from . import Catalog, DatasetVersion
 
 REMEMBERED_MAX: Final = 100_000
 """Rows that are remembered, of all look-ups together."""
@@ -18,10 +19,11 @@ REMEMBERED_MAX: Final = 100_000
 
 def _remembered(look: Callable[..., Any]) -> Any:
     """Return a look-up that is made again only if the catalog has changed since."""
+    name = look.__name__
 
     @wraps(look)
     def remembering(self: RememberingCatalog, *arguments: Any) -> Any:
-        key = (look.__name__, *map(_fixed, arguments))
+        key = (name, *arguments)
         state = self.state()
         memory = self._memory
         found = memory.found.get(key) if memory.state == state else None
@@ -47,32 +49,36 @@ class RememberingCatalog(Catalog):
 
     version = _remembered(Catalog.version)
     column = _remembered(Catalog.column)
-    columns_named = _remembered(Catalog.columns_named)
     list_info = _remembered(Catalog.list_info)
     partitions = _remembered(Catalog.partitions)
-    layout_index = _remembered(Catalog.layout_index)
     definition_texts = _remembered(Catalog.definition_texts)
     derived_state = _remembered(Catalog.derived_state)
+    _columns_named = _remembered(Catalog.columns_named)
+    _layout_index = _remembered(Catalog.layout_index)
+
+    def columns_named(self, version: DatasetVersion, names: Iterable[str]) -> dict[str, Column]:
+        """See `Catalog.columns_named`."""
+        found: dict[str, Column] = self._columns_named(version, tuple(sorted(names)))
+        return found
+
+    def layout_index(self, layout_id: int, physical_names: Iterable[str]) -> dict[str, int]:
+        """See `Catalog.layout_index`."""
+        found: dict[str, int] = self._layout_index(layout_id, tuple(physical_names))
+        return found
 
     def _begin(self) -> None:
-        self._steady = threading.local()
+        self._steady = _Steady()
         self._memory = _Memory(None)
         self._lock = threading.Lock()
 
     def state(self) -> int | None:
         """See `Catalog.state`; inside of `steady` it is what that gave."""
-        held: int | None = getattr(self._steady, "state", None)
+        held = self._steady.state
         return super().state() if held is None else held
 
-    @contextmanager
-    def steady(self) -> Iterator[int | None]:
+    def steady(self) -> _Steadying:
         """See `Catalog.steady`: all look-ups of this thread inside cost one look at the catalog."""
-        outer: int | None = getattr(self._steady, "state", None)
-        self._steady.state = state = self.state()
-        try:
-            yield state
-        finally:
-            self._steady.state = outer
+        return _Steadying(self._steady, self.state())
 
     def _remember(self, state: int | None, key: Hashable, found: Any) -> None:
         if state is None or found is None or _rows(found) > REMEMBERED_MAX:
@@ -81,6 +87,26 @@ class RememberingCatalog(Catalog):
             if state != self._memory.state:
                 self._memory = _Memory(state)
             self._memory.add(key, found)
+
+
+class _Steady(threading.local):
+    """What `steady` gave this thread."""
+
+    state: int | None = None
+
+
+class _Steadying(AbstractContextManager[int | None]):
+    """Holds a state of the catalog for this thread."""
+
+    def __init__(self, held: _Steady, state: int | None) -> None:
+        self._held, self._state = held, state
+
+    def __enter__(self) -> int | None:
+        self._outer, self._held.state = self._held.state, self._state
+        return self._state
+
+    def __exit__(self, *_: object) -> None:
+        self._held.state = self._outer
 
 
 class _Memory:
@@ -111,13 +137,6 @@ def _begin_all() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_all)
-
-
-def _fixed(argument: Any) -> Hashable:
-    """Return what is equal for equal arguments."""
-    if isinstance(argument, (set, frozenset)):
-        return tuple(sorted(argument))
-    return tuple(argument) if isinstance(argument, list) else argument
 
 
 def _rows(found: Any) -> int:

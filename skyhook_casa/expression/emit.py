@@ -111,8 +111,12 @@ class Emitter:
         Lists that have no counter are brought together by `align`, which the scan checks;
         everything else must lie on the same axis already.
         """
-        axis = next((self.axis(x) for x in operands if self.axis(x) >= 0), EVENT)
-        return [x if self.axis(x) in (EVENT, CONST, axis) else self._aligned(x, axis) for x in operands]
+        axes = [self.axis(x) for x in operands]
+        axis = next((one for one in axes if one >= 0), EVENT)
+        return [
+            x if one in (EVENT, CONST, axis) else self._aligned(x, axis)
+            for x, one in zip(operands, axes, strict=True)
+        ]
 
     def _aligned(self, x: Operand, axis: int) -> Operand:
         if isinstance(x, Array) and self._alone(self.axis(x)) and self._alone(axis):
