@@ -56,11 +56,15 @@ WRONG: dict[str, tuple[Callable[[FakeService], list[pb.QueryEvent]], str]] = {
     "no Arrow": (lambda s: [_split(1, 0, data=b"nonsense")], "no Arrow stream"),
     "partitions that are not there": (
         lambda s: [_split(1, 0, covers=pb.Held(whole=[pb.PartitionRange(first=0, stop=7)], events_out=10))],
-        "there are 6 partitions",
+        "at most 6 partitions",
     ),
     "a range backwards": (
         lambda s: [_split(1, 0, covers=pb.Held(whole=[pb.PartitionRange(first=3, stop=2)], events_out=10))],
-        "there are 6 partitions",
+        "at most 6 partitions",
+    ),
+    "a place in no partition": (
+        lambda s: [_split(1, 0, covers=pb.Held(begun=[pb.Position(partition=6, cursor=1)], events_out=10))],
+        "at most 6 partitions",
     ),
     "other events than covered": (lambda s: [_split(1, 0, covers=pb.Held(events_out=9))], "covers 9"),
     "other conditions": (

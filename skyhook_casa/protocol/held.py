@@ -9,6 +9,7 @@ from typing import Any, overload
 
 from ..catalog import Partition
 from ..errors import InvalidRequest
+from ..query import COUNT_MAX
 from . import delivery_pb2 as pb
 
 
@@ -66,14 +67,29 @@ class Held:
             self._begun[end.partition] = end
         self.events_out += events
 
-    def merge(self, message: pb.Held) -> None:
-        """Add what a split covers."""
+    def merge(self, message: pb.Held, partitions: int = COUNT_MAX) -> None:
+        """Add what a split covers, of a dataset of at most so many partitions.
+
+        Raises
+        ------
+        InvalidRequest
+            If a range is empty, or a place lies outside of the dataset: the answer would silently lack what
+            is there.
+        """
         for one in message.whole:
-            for number in [n for n in self._begun if one.first <= n < one.stop]:
+            first, stop = one.first, one.stop
+            if not 0 <= first < stop <= partitions:
+                raise InvalidRequest(f"[{first}, {stop}) is no range of at most {partitions} partitions")
+            for number in [n for n in self._begun if first <= n < stop]:
                 del self._begun[number]
-            self._insert(one.first, one.stop)
+            self._insert(first, stop)
         for place in message.begun:
-            self._begun[place.partition] = Position(place.partition, place.cursor, place.pruned, place.pushed)
+            at = Position(place.partition, place.cursor, place.pruned, place.pushed)
+            if not 0 <= at.partition < partitions or at.cursor < 0:
+                raise InvalidRequest(f"{at} is no place in at most {partitions} partitions")
+            self._begun[at.partition] = at
+        if message.events_out < 0:
+            raise InvalidRequest(f"{message.events_out} events cannot be held")
         self.events_out += message.events_out
 
     def to_message(self) -> pb.Held:
@@ -89,20 +105,9 @@ class Held:
 
     @classmethod
     def from_message(cls, message: pb.Held) -> Held:
-        """Return what a message says.
-
-        Raises
-        ------
-        InvalidRequest
-            If a range is empty, or a position lies before the first event: the answer would silently lack
-            what is there.
-        """
+        """Return what a message says. Raises as `merge` does."""
         held = cls()
         held.merge(message)
-        if any(one.first >= one.stop for one in message.whole) or message.events_out < 0:
-            raise InvalidRequest("what the client holds has an empty range of partitions")
-        if any(at.partition < 0 or at.cursor < 0 for at in message.begun):
-            raise InvalidRequest("what the client holds has a position before the first event")
         return held
 
     def missing(self, parts: Sequence[Partition]) -> Sequence[tuple[Partition, Position]]:

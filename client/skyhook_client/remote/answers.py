@@ -16,6 +16,7 @@ from skyhook_casa.errors import InvalidRequest, ProtocolError
 from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.convert import from_message
+from skyhook_casa.protocol.held import Held
 from skyhook_casa.protocol.reports import from_report_message, from_tally_message
 from skyhook_casa.query import Query
 from skyhook_casa.report import Report
@@ -128,27 +129,24 @@ def tally_of(message: pb.Tally) -> Tally:
         raise ProtocolError(f"the service sent a wrong tally: {error}") from error
 
 
-def check_covers(split: pb.Split, version: DatasetVersion) -> None:
-    """Refuse a split that says it covers what is not there.
+def hold(held: Held, split: pb.Split, partitions: int) -> None:
+    """Add what a split covers, of a dataset of so many partitions, to what is held.
 
     Raises
     ------
     ProtocolError
-        If it names partitions that the version does not have, or other events than it has.
+        If it names partitions that are not there, or other events than it has.
     """
-    covers = split.covers
-    ranges = [(one.first, one.stop) for one in covers.whole]
-    ranges += [(one.partition, one.partition + 1) for one in covers.begun]
-    for first, stop in ranges:
-        if not 0 <= first < stop <= version.partitions:
-            raise ProtocolError(
-                f"split {split.number} covers [{first}, {stop}); there are {version.partitions} partitions"
-            )
-    if covers.events_out != split.events or split.report.events_out != split.events:
+    covers, events = split.covers, split.events
+    if covers.events_out != events or split.report.events_out != events:
         raise ProtocolError(
-            f"split {split.number} has {split.events} events, covers {covers.events_out} "
+            f"split {split.number} has {events} events, covers {covers.events_out} "
             f"and reports {split.report.events_out}"
         )
+    try:
+        held.merge(covers, partitions)
+    except InvalidRequest as error:
+        raise ProtocolError(f"split {split.number} covers what is not there: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

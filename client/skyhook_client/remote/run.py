@@ -16,7 +16,7 @@ from skyhook_casa.report import Report, counted, human_bytes
 from skyhook_casa.tally import Tally
 
 from ..backend import Bins, Run
-from .answers import ReceivedBins, check_covers, outputs_of, report_of, version_of
+from .answers import ReceivedBins, hold, outputs_of, report_of, version_of
 from .arrivals import Arrivals
 from .gather import Gathered
 from .short import ShortAnswer
@@ -235,8 +235,7 @@ class RemoteRun(Run):
 
     def _add(self, split: pb.Split) -> None:
         """Count a split as held by the caller."""
-        check_covers(split, self._question.version)
-        self._held.merge(split.covers)
+        hold(self._held, split, self._question.version.partitions)
         self._count(split)
 
     def _count(self, split: pb.Split) -> None:
