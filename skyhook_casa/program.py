@@ -86,6 +86,8 @@ _INT64_RESULT = frozenset(("count", "count_nonzero", "argmin", "argmax", "local_
 _HEADER: Final = struct.Struct("<8sIIIIII")
 _COLUMN: Final = struct.Struct("<QIBBH")
 _NODE: Final = struct.Struct("<HBBiiiQ")
+_UNUSED: Final = (-1, -1, -1)
+"""Operands that a node does not have."""
 
 EVENT: Final = -1
 """The axis of a value that has one number per event."""
@@ -376,33 +378,28 @@ class ProgramBuilder:
             raise InvalidRequest(f"the query touches {len(self.columns)} columns; {COLUMNS_MAX} are allowed")
         if len(self.table) > TABLE_MAX:
             raise InvalidRequest(f"the query has ranges with {len(self.table)} ends; {TABLE_MAX} are allowed")
-        names = [c.name.encode() for c in self.columns]
-        parts = [
-            _HEADER.pack(
-                PROGRAM_MAGIC,
-                2 if self.table else 1,
-                len(self.columns),
-                len(self.nodes),
-                len(terms),
-                len(outputs),
-                sum(map(len, names)),
-            )
+        names = [name.encode() for name, _, _ in self.columns]
+        head = _HEADER.pack(
+            PROGRAM_MAGIC,
+            2 if self.table else 1,
+            len(self.columns),
+            len(self.nodes),
+            len(terms),
+            len(outputs),
+            sum(map(len, names)),
+        )
+        columns = [
+            _COLUMN.pack(name_hash(name), hint, DTYPE_CODE[dtype], name.endswith(OFFSETS_SUFFIX), len(raw))
+            for (name, dtype, hint), raw in zip(self.columns, names, strict=True)
         ]
-        if self.table:
-            parts.append(struct.pack("<Q", len(self.table)))
-        for column, name in zip(self.columns, names, strict=True):
-            offsets = column.name.endswith(OFFSETS_SUFFIX)
-            code = DTYPE_CODE[column.dtype]
-            parts.append(_COLUMN.pack(name_hash(column.name), column.hint, code, offsets, len(name)))
-        for node in self.nodes:
-            a, b, c = (*node.args, -1, -1, -1)[:3]
-            code = DTYPE_CODE[node.dtype] if node.dtype else 255
-            parts.append(_NODE.pack(OPS[node.op], code, 0, a, b, c, node.imm))
-        parts.append(struct.pack(f"<{len(terms)}i", *terms))
-        parts.append(struct.pack(f"<{len(outputs)}i", *outputs))
-        parts.append(struct.pack(f"<{len(self.table)}q", *self.table))
-        parts.extend(names)
-        return b"".join(parts)
+        nodes = [
+            _NODE.pack(OPS[op], DTYPE_CODE.get(dtype, 255), 0, *args, *_UNUSED[len(args) :], imm)
+            for op, dtype, args, _, imm, _ in self.nodes
+        ]
+        numbers = struct.pack(f"<{len(terms) + len(outputs)}i", *terms, *outputs)
+        table = struct.pack(f"<{len(self.table)}q", *self.table)
+        table_size = struct.pack("<Q", len(self.table)) if self.table else b""
+        return b"".join((head, table_size, *columns, *nodes, numbers, table, *names))
 
     # -- inside -----------------------------------------------------------------------------
     def _pick(self, axis: int, i: int, slot: int) -> int:
@@ -425,7 +422,7 @@ class ProgramBuilder:
         return self.add(Node(op, dtype, args, axis, imm, optional))
 
     def _common(self, *values: int) -> int:
-        axes = {self.axis(v) for v in values} - {CONST}
+        axes = {self.nodes[v].axis for v in values} - {CONST}
         if not axes:
             return CONST
         if len(axes) > 1:
@@ -434,10 +431,13 @@ class ProgramBuilder:
 
     def _together(self, *values: int) -> tuple[int, ...]:
         """Spread the values per event over the list axis of the others, if there is one."""
-        lists = [self.axis(v) for v in values if self.axis(v) >= 0]
-        if not lists:
+        axes = [self.nodes[v].axis for v in values]
+        first = next((axis for axis in axes if axis >= 0), None)
+        if first is None:
             return values
-        return tuple(self.spread(v, lists[0]) if self.axis(v) == EVENT else v for v in values)
+        return tuple(
+            self.spread(v, first) if axis == EVENT else v for v, axis in zip(values, axes, strict=True)
+        )
 
     def _on(self, x: int, axis: int) -> int:
         """Return `x` on `axis`: constants and event values are spread."""

@@ -40,6 +40,7 @@ _OPERATORS: Final = frozenset((
     ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn,
 ))  # fmt: skip
 _FORBIDDEN: Final = re.compile(r"""["'`#\\@;$?{}\0]|[^\x00-\x7f]""")
+_BLANK: Final = re.compile(r"\s")
 _REWRITTEN: Final = re.compile(r"&&|\|\||!(?!=)")
 _AS_PYTHON: Final = {"&&": " and ", "||": " or ", "!": "~"}
 _MODULES: Final = frozenset(("np", "numpy", "ak", "awkward", "math"))
@@ -114,7 +115,7 @@ def _remembered(text: str) -> Source:
 
 
 def _parsed(text: str) -> Source:
-    text = re.sub(r"\s", " ", text)
+    text = _BLANK.sub(" ", text)
     _check_characters(text)
     rewritten, origin = _rewrite(text)
     tree = _python_tree(text, rewritten, origin)
