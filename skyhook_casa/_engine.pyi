@@ -41,9 +41,6 @@ def encode_selection(events: Any) -> bytes:
         If they do not rise from 0 or more, or lie more than `SELECTION_EVENTS_MAX` apart.
     """
 
-def widened_offsets(narrow: NDArray[np.int32], elements: int) -> NDArray[np.int64] | None:
-    """Return the offsets of lists, from 0; None if they do not rise from 0 or more to `elements` at most."""
-
 def answer(method: str, request: bytes, read: Callable[[int, int], Any]) -> bytes:
     """Return what the object class answers to a request (`ceph_cls/doc/wire.md`).
 
@@ -138,6 +135,55 @@ class Result:
         ------
         ResourceExhausted
             If a list has more elements than int32 counts; ask for fewer events.
+        """
+
+class WireForm:
+    """The record batches of an answer, which are taken apart with one call each.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of each field, to tell of in errors.
+    fields : sequence of (bool, sequence of int)
+        As `Result.wire_batch` has them.
+    dtypes : sequence of str
+        NumPy names of the outputs' dtypes.
+    rows : bool
+        Whether the numbers of the events come last.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        fields: Sequence[tuple[bool, Sequence[int]]],
+        dtypes: Sequence[str],
+        rows: bool = False,
+    ) -> None: ...
+    def open(
+        self, give: Callable[[int], object]
+    ) -> tuple[
+        int,
+        list[NDArray[Any]],
+        list[NDArray[np.bool_] | None],
+        list[NDArray[np.int32] | None],
+        NDArray[np.int64] | None,
+    ]:
+        """Return the events of a record batch: how many, values, which are there, offsets, and numbers.
+
+        None stands for values that are all there, and for the offsets of a field without lists: those of
+        others are from 0. Only bools, and offsets that are not from 0, are copied.
+        Every offset is looked at.
+
+        Parameters
+        ----------
+        give : callable
+            Is told the address of an ``ArrowArray`` of the Arrow C data interface, and moves the record
+            batch there. It has the types of the form, and Arrow validated the sizes of its buffers.
+
+        Raises
+        ------
+        CorruptObject
+            If lists do not fit their elements, or are missing.
         """
 
 class Scan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,50 @@ if TYPE_CHECKING:
     from . import _engine
 
 Array = npt.NDArray[Any]
+OFFSET_BYTES: Final = 8
+
+
+class Widened(Sequence[Array | None]):
+    """Offsets as they came, int32, which become int64 when they are asked for: not everybody does.
+
+    Parameters
+    ----------
+    narrow : sequence of (Array or None)
+        Of each field int32 from 0, or None if it has no lists.
+    fields : sequence of int
+        The field of each output.
+    """
+
+    __slots__ = ("_fields", "_narrow", "_wide")
+
+    def __init__(self, narrow: Sequence[Array | None], fields: Sequence[int]) -> None:
+        self._narrow = narrow
+        self._fields = fields
+        self._wide: dict[int, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    @overload
+    def __getitem__(self, number: int) -> Array | None: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Array | None]: ...
+
+    def __getitem__(self, number: int | slice) -> Array | list[Array | None] | None:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        field = self._fields[number]
+        narrow = self._narrow[field]
+        if narrow is None:
+            return None
+        found = self._wide.get(field)
+        # Outputs share one array, whichever thread makes it.
+        return self._wide.setdefault(field, narrow.astype(np.int64)) if found is None else found
+
+    def narrow(self, number: int) -> Array | None:
+        """Return the offsets of an output as they came."""
+        return self._narrow[self._fields[number]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +130,15 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays; offsets that outputs share count once."""
-        offsets = {id(array): array.nbytes for array in self.offsets if array is not None}
-        return sum(array.nbytes for array in self.values) + sum(offsets.values())
+        axes = {output.axis for output in self.outputs if output.axis is not None}
+        return sum([array.nbytes for array in self.values]) + len(axes) * OFFSET_BYTES * (self.events + 1)
+
+    def offsets_at_hand(self, number: int) -> Array:
+        """Return the offsets of an output that has lists as int32 or int64, whichever needs no copy."""
+        offsets = self.offsets
+        found = offsets.narrow(number) if isinstance(offsets, Widened) else offsets[number]
+        assert found is not None
+        return found
 
     def slice(self, start: int, stop: int) -> Batch:
         """Return the events from `start` up to, but not including, `stop`; values are not copied."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import gc
 import json
 import re
 import subprocess
@@ -29,7 +30,7 @@ from serve_process import END_S, OWN_HOST, ServeProcess, serving
 from service_fixture import RunningService
 
 import skyhook_casa
-from skyhook_casa import _engine, errors
+from skyhook_casa import errors
 from skyhook_casa.batch import Batch
 from skyhook_casa.catalog import DatasetInfo, DatasetVersion, FileInfo, Job, ObjectInfo, Partition
 from skyhook_casa.compile_query import Output
@@ -477,21 +478,84 @@ def test_lists_that_do_not_fit_are_refused(offsets: list[int]) -> None:
         form.from_wire(batch)
 
 
+LIST = (Output("Jet_id", "uint8", 0, "Jet", collection=True),)
+
+
+def of_lists(offsets: list[int], elements: int) -> pa.RecordBatch:
+    """A record batch whose lists nobody looked at."""
+    schema = wire_form(LIST).schema
+    values = pa.array(np.arange(elements) % 100, pa.uint8())
+    content = pa.StructArray.from_arrays([values], fields=list(schema.field(0).type.value_type))
+    ends = np.zeros(len(offsets), np.int32)
+    buffers = [None, pa.py_buffer(ends)]
+    lists = pa.Array.from_buffers(schema.field(0).type, len(offsets) - 1, buffers, children=[content])
+    batch = pa.RecordBatch.from_arrays([lists], schema=schema)
+    ends[:] = offsets  # now that Arrow does not look
+    return batch
+
+
 @pytest.mark.parametrize("events", [0, 1, 5, 100])
 @pytest.mark.parametrize("first", [0, 7])
-def test_offsets_of_lists_are_widened_from_0(events: int, first: int) -> None:
-    narrow = np.cumsum([first, *np.arange(events) % 4], dtype=np.int32)
-    widened = _engine.widened_offsets(narrow, int(narrow[-1]))
-    assert widened is not None and widened.dtype == np.int64
-    np.testing.assert_array_equal(widened, narrow - first)
-    assert _engine.widened_offsets(narrow, int(narrow[-1]) - 1) is None
+@pytest.mark.parametrize("behind", [0, 3])
+def test_offsets_of_lists_are_made_those_of_a_batch(events: int, first: int, behind: int) -> None:
+    """From 0, int64, and of the elements that are in any list."""
+    offsets = np.cumsum([first, *np.arange(events) % 4])
+    last = int(offsets[-1])
+    found = wire_form(LIST).from_wire(of_lists(offsets.tolist(), last + behind))
+    wide = found.offsets[0]
+    assert wide is not None and wide.dtype == np.int64
+    np.testing.assert_array_equal(wide, offsets - first)
+    assert wide is found.offsets[0]
+    np.testing.assert_array_equal(found.values[0], np.arange(first, last) % 100)
+    np.testing.assert_array_equal(found.offsets_at_hand(0), wide)
 
 
 @pytest.mark.parametrize(
-    "offsets", [[], [-1, 0], [0, 2, 1, 3], [3, 0, 3], [0, -(2**31)], [2**31 - 1, -(2**31)]]
+    ("offsets", "elements"),
+    [
+        ([-1, 0], 3),
+        ([0, 2, 1, 3], 3),
+        ([3, 0, 3], 3),
+        ([0, 4, 3], 3),
+        ([0, 4], 3),
+        ([0, -(2**31)], 3),
+        ([2**31 - 1, -(2**31)], 3),
+        ([*range(1000), 998, *range(1000, 2000)], 2000),
+    ],
 )
-def test_offsets_that_do_not_rise_are_none(offsets: list[int]) -> None:
-    assert _engine.widened_offsets(np.array(offsets, np.int32), 2**31) is None
+def test_offsets_that_do_not_rise_to_the_elements_are_refused(offsets: list[int], elements: int) -> None:
+    with pytest.raises(ProtocolError, match="contradicts itself"):
+        wire_form(LIST).from_wire(of_lists(offsets, elements))
+
+
+def test_a_list_that_is_missing_is_refused() -> None:
+    good = of_lists([0, 1, 3], 3).column(0)
+    missing = pa.ListArray.from_arrays(
+        good.offsets, good.values, type=good.type, mask=pa.array([False, True])
+    )
+    form = wire_form(LIST)
+    with pytest.raises(ProtocolError, match="the lists of Jet are not all there"):
+        form.from_wire(pa.RecordBatch.from_arrays([missing], schema=form.schema))
+
+
+def test_offsets_that_are_not_aligned_are_taken() -> None:
+    """What comes over the network lies where it came to lie."""
+    data = b"x" + np.array([0, 2, 2, 3], np.int32).tobytes()
+    good = of_lists([0, 2, 2, 3], 3)
+    odd = pa.py_buffer(data).slice(1)
+    lists = pa.Array.from_buffers(good.column(0).type, 3, [None, odd], children=[good.column(0).values])
+    found = wire_form(LIST).from_wire(pa.RecordBatch.from_arrays([lists], schema=good.schema))
+    np.testing.assert_array_equal(found.offsets[0], [0, 2, 2, 3])  # type: ignore[arg-type]
+
+
+def test_a_batch_that_is_taken_apart_lives_as_long_as_its_arrays() -> None:
+    batch = of_lists([0, 2, 2, 3], 3)
+    found = wire_form(LIST).from_wire(batch)
+    values = found.values[0]
+    before = values.tolist()
+    del batch, found
+    gc.collect()
+    assert values.tolist() == before == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("most", "fits"), [(3, True), (2, False)])

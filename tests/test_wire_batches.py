@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from skyhook_casa import _engine
 from skyhook_casa.batch import Batch
-from skyhook_casa.errors import InvalidRequest
+from skyhook_casa.errors import CorruptObject, InvalidRequest
 from skyhook_casa.plan import plan
 from skyhook_casa.protocol.batches import Form, to_ipc, wire_form
 from skyhook_casa.query import Query
@@ -111,3 +111,21 @@ def test_a_batch_that_nobody_took_over_is_let_go(embedded_client: Client) -> Non
         result.wire_batch([(False, [0])], 0, 1, refuse)
     assert sys.getrefcount(result) == before
     assert form.of(result, 0, 1).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "fields"),
+    [([], [(False, [0])]), (["a"], [(False, [0, 0])]), (["a"], [(True, [1])]), (["a"], [(False, [-1])])],
+)
+def test_a_form_of_other_outputs_is_refused(names: list[str], fields: list[tuple[bool, list[int]]]) -> None:
+    with pytest.raises(InvalidRequest):
+        _engine.WireForm(names, fields, ["float32"])
+
+
+def test_a_form_opens_nothing_but_what_is_given() -> None:
+    form = _engine.WireForm(["a"], [(False, [0])], ["float32"])
+    with pytest.raises(InvalidRequest, match="no record batch was given"):
+        form.open(lambda address: None)
+    two = pa.RecordBatch.from_arrays([pa.array([1.0], pa.float32())] * 2, names=["a", "b"])
+    with pytest.raises(CorruptObject, match="other fields than its schema"):
+        form.open(two._export_to_c)

@@ -5,23 +5,9 @@
 #include <memory>
 #include <string>
 
-namespace nb = nanobind;
+#include "python/arrow_c_data.h"
 
-// The structure is copied from the Arrow specification, which asks for exactly that.
-extern "C" {
-struct ArrowArray {
-  int64_t length;
-  int64_t null_count;
-  int64_t offset;
-  int64_t n_buffers;
-  int64_t n_children;
-  const void** buffers;
-  struct ArrowArray** children;
-  struct ArrowArray* dictionary;
-  void (*release)(struct ArrowArray*);
-  void* private_data;
-};
-}
+namespace nb = nanobind;
 
 namespace skyhook {
 namespace {

@@ -22,7 +22,9 @@
 #include "engine/scan.h"
 #include "engine/selection.h"
 #include "engine/wire.h"
+#include "python/arrays.h"
 #include "python/arrow_export.h"
+#include "python/arrow_import.h"
 #include "python/buffers.h"
 
 namespace nb = nanobind;
@@ -133,17 +135,6 @@ class PyScan {
  private:
   Program program_;
 };
-
-// A read-only NumPy array over memory of the result, which it keeps alive.
-nb::object ArrayOf(nb::handle owner, const void* data, size_t n, nb::dlpack::dtype dtype) {
-  const size_t shape[1] = {n};
-  static const uint64_t nothing = 0;
-  return nb::cast(nb::ndarray<nb::numpy, nb::ro>(n == 0 ? &nothing : data, 1, shape, owner, nullptr, dtype));
-}
-
-nb::dlpack::dtype DlpackOf(DType dtype) {
-  return Dispatch(dtype, []<typename T>(T*) { return nb::dtype<T>(); });
-}
 
 template <typename T>
 const T& Element(const std::vector<T>& items, int64_t i, const char* what) {
@@ -256,29 +247,6 @@ void AppendPiece(Result& self, const Result& other, const nb::dict& report, nb::
   }
 }
 
-// The offsets of lists as they travel, made those of a batch; None if they do not fit. One pass, for they
-// are a fifth of a wide answer.
-nb::object WidenedOffsets(nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> narrow,
-                          int64_t elements) {
-  const size_t n = narrow.shape(0);
-  const int32_t* from = narrow.data();
-  if (n == 0 || from[0] < 0 || from[n - 1] > elements) return nb::none();
-  std::unique_ptr<int64_t[]> to(new int64_t[n]);
-  int32_t falls = 0;
-  {
-    nb::gil_scoped_release release;
-    const int64_t first = from[0];
-    to[0] = 0;
-    for (size_t i = 1; i < n; ++i) {
-      to[i] = from[i] - first;
-      falls |= from[i] < from[i - 1] ? 1 : 0;
-    }
-  }
-  if (falls != 0) return nb::none();
-  const nb::capsule owner(to.get(), [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
-  return ArrayOf(owner, to.release(), n, nb::dtype<int64_t>());
-}
-
 nb::bytes CodedSelection(nb::object events) {
   const ReadBuffer buffer(events);
   const std::vector<uint8_t> coded = Selection::Encode(
@@ -317,7 +285,6 @@ NB_MODULE(_engine, m) {
   m.attr("SELECTION_EVENTS_MAX") = kSelectionEventsMax;
   m.def("answer", AnswerOf, "method"_a, "request"_a, "read"_a);
   m.def("encode_selection", CodedSelection, "events"_a);
-  m.def("widened_offsets", WidenedOffsets, "narrow"_a, "elements"_a);
 
   nb::class_<Result>(m, "Result")
       .def(
@@ -348,6 +315,17 @@ NB_MODULE(_engine, m) {
           "append_answer",
           [](Result& self, nb::object frame) { return AppendReply(ReadBuffer(frame).bytes(), &self); },
           "frame"_a);
+  nb::class_<WireForm>(m, "WireForm")
+      .def(
+          "__init__",
+          [](WireForm* self, const std::vector<std::string>& names, const std::vector<WireField>& fields,
+             const std::vector<std::string>& dtypes, bool rows) {
+            std::vector<DType> codes;
+            for (const std::string& name : dtypes) codes.push_back(DTypeOf(name));
+            new (self) WireForm(names, fields, std::move(codes), rows);
+          },
+          "names"_a, "fields"_a, "dtypes"_a, "rows"_a = false)
+      .def("open", &WireForm::Open, "give"_a);
   nb::class_<PyScan>(m, "Scan")
       .def(nb::init<nb::bytes>(), "program"_a)
       .def("run_file", &PyScan::RunFile, "path"_a, "directory_start"_a, "directory_bytes"_a, "result"_a,

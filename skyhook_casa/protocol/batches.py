@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .. import _engine
-from ..batch import Array, Batch
+from ..batch import Array, Batch, Widened
 from ..compile_query import Output
-from ..errors import ProtocolError, ResourceExhausted
+from ..errors import CorruptObject, ProtocolError, ResourceExhausted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +30,6 @@ ELEMENTS_MAX: Final = 2**31 - 1
 FORMS_MAX: Final = 64
 """Forms that are kept for the next batch of the same columns."""
 _IPC_END: Final = b"\xff\xff\xff\xff\0\0\0\0"
-_INT32: Final = np.dtype(np.int32)
-_INT64: Final = np.dtype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +58,12 @@ class Form:
         self.rows = rows
         self.axes = tuple(_axes(self.outputs))
         self.schema = _schema(self.axes, self.outputs, rows)
-        self._dtypes = [np.dtype(output.dtype) for output in self.outputs]
         self._fields = [(axis.jagged, axis.members) for axis in self.axes]
+        self._opener = _engine.WireForm(
+            [axis.name for axis in self.axes], self._fields, [output.dtype for output in self.outputs], rows
+        )
+        fields = {member: number for number, axis in enumerate(self.axes) for member in axis.members}
+        self._field_of = [fields[number] for number in range(len(self.outputs))]
 
     def of(self, result: _engine.Result, start: int, stop: int) -> pa.RecordBatch:
         """Return the events from `start` up to `stop` of what the engine delivered, as one record batch.
@@ -96,14 +98,13 @@ class Form:
             if not axis.jagged:
                 arrays += columns
                 continue
-            offsets = batch.offsets[axis.members[0]]
-            assert offsets is not None
+            offsets = batch.offsets_at_hand(axis.members[0])
             if offsets[-1] > ELEMENTS_MAX:
                 raise ResourceExhausted(
                     f"{axis.name} has {offsets[-1]} elements; {ELEMENTS_MAX} go into a batch"
                 )
             content = pa.StructArray.from_arrays(columns, fields=list(field.type.value_type))
-            narrow = _values(offsets.astype(np.int32), None)
+            narrow = _values(offsets.astype(np.int32, copy=False), None)
             arrays.append(pa.ListArray.from_arrays(narrow, content, type=field.type))
         if batch.rows is not None:
             arrays.append(_values(batch.rows, None))
@@ -123,19 +124,10 @@ class Form:
             )
         try:
             batch.validate()
-        except ValueError as error:
+            events, values, valid, offsets, numbers = self._opener.open(batch._export_to_c)
+        except (ValueError, CorruptObject) as error:
             raise ProtocolError(f"a batch contradicts itself: {error}") from error
-        count = len(self.outputs)
-        values: list[Array] = [np.empty(0)] * count
-        valid: list[Array | None] = [None] * count
-        offsets: list[Array | None] = [None] * count
-        for axis, column in zip(self.axes, batch.columns, strict=False):
-            content, shared = _elements(axis, column) if axis.jagged else ([column], None)
-            for number, array in zip(axis.members, content, strict=True):
-                values[number], valid[number] = _numpy(array, self._dtypes[number])
-                offsets[number] = shared
-        numbers = _numpy(batch.column(batch.num_columns - 1), _INT64)[0] if self.rows else None
-        return Batch(self.outputs, batch.num_rows, values, offsets, valid, numbers)
+        return Batch(self.outputs, events, values, Widened(offsets, self._field_of), valid, numbers)
 
 
 @lru_cache(maxsize=FORMS_MAX)
@@ -194,33 +186,6 @@ def _values(values: Array, valid: Array | None) -> pa.Array:
     # `pa.array` would look first whether it is something of pandas, which it imports for that.
     buffer = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
-
-
-def _elements(axis: Axis, column: pa.Array) -> tuple[list[Any], Array]:
-    """Return the columns of a jagged axis, and its offsets from 0."""
-    narrow = _numpy(column.offsets, _INT32)[0]
-    content = column.values
-    offsets = _engine.widened_offsets(narrow, len(content))
-    if offsets is None or column.null_count or content.null_count:
-        raise ProtocolError(f"the lists of {axis.name} have offsets that do not fit their elements")
-    first, count = int(narrow[0]), int(offsets[-1])
-    if count < len(content):
-        content = content.slice(first, count)
-    return content.flatten(), offsets
-
-
-def _numpy(array: pa.Array, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
-    """Return the values of a primitive array of that type, and which of them are there if not all are."""
-    valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
-    length = len(array)
-    if not length:
-        return np.empty(0, dtype), valid
-    buffer = array.buffers()[1]
-    if dtype == np.bool_:
-        packed = np.frombuffer(buffer, np.uint8)
-        bits = np.unpackbits(packed, bitorder="little", count=array.offset + length)
-        return bits[array.offset :].view(np.bool_), valid
-    return np.frombuffer(buffer, dtype, length, array.offset * dtype.itemsize), valid
 
 
 def to_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:

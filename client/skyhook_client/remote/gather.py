@@ -94,8 +94,7 @@ class Grown:
             self._values[number].expect(len(values), times, self._most)
             self._values[number].append(values)
         for axis, number in self._axes.items():
-            offsets, grown = batch.offsets[number], self._offsets[axis]
-            assert offsets is not None
+            offsets, grown = batch.offsets_at_hand(number), self._offsets[axis]
             grown.expect(batch.events, times, self._most)
             grown.append(offsets[1:], int(grown.array[-1]))
         if self._rows is not None:
@@ -142,7 +141,7 @@ class Growing:
             self._make_room(max(stop, 2 * len(self._array)))
         target = self._array[self._length : stop]
         if shift:
-            np.add(values, shift, out=target)
+            np.add(values, shift, out=target, dtype=target.dtype)
         else:
             target[:] = values
         self._length = stop
