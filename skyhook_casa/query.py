@@ -150,10 +150,10 @@ class Query:
             raise InvalidRequest(
                 f'the query is not of version {QUERY_VERSION}: {{"query": {QUERY_VERSION}, …}} is needed'
             )
-        unknown = sorted(body.keys() - cls.__dataclass_fields__.keys())
+        unknown = body.keys() - cls.__dataclass_fields__.keys()
         if unknown or "dataset" not in body:
             raise InvalidRequest(
-                f"the query has unknown fields {unknown}" if unknown else "the query has no dataset"
+                f"the query has unknown fields {sorted(unknown)}" if unknown else "the query has no dataset"
             )
         if not isinstance(body.get("columns"), (list, type(None))):
             raise InvalidRequest(f"columns is {body['columns']!r}; a list of names is needed")
@@ -178,7 +178,7 @@ def split_columns(columns: str | Iterable[str] | None) -> tuple[str, ...] | None
 
 
 def _pairs(what: str, mapping: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
-    if mapping is None:
+    if mapping is None or mapping == {}:
         return ()
     if not isinstance(mapping, Mapping):
         raise InvalidRequest(f"{what} is {mapping!r}; a dict is needed")
