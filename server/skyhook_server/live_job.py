@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from skyhook_casa.catalog import ServiceJob
 from skyhook_casa.ingest import FileFailure, IngestReport
+from skyhook_casa.making import Making
 from skyhook_casa.saving.report import SaveReport
 
 SKIPPED_MAX: Final = 1000
@@ -51,16 +52,6 @@ class LiveJob:
 
     def changed(self, report: IngestReport) -> None:
         """Note what became of it; called by its own thread."""
-        counts = {
-            "files": report.files,
-            "events": report.events,
-            "events_done": report.events_done,
-            "partitions_made": report.partitions_made,
-            "partitions_reused": report.partitions_reused,
-            "bytes": report.bytes,
-            "source_bytes": report.source_bytes,
-            "seconds": time.monotonic() - self._began_s,
-        }
         failures = self._failures
         if len(failures) != len(report.failures):
             failures = tuple(one._replace(message=one.message[:MESSAGE_CHARS_MAX]) for one in report.failures)
@@ -68,19 +59,22 @@ class LiveJob:
         if len(skipped) < SKIPPED_MAX:
             every = ((path, *one) for path, some in report.skipped.items() for one in some)
             skipped = tuple(one for one, _ in zip(every, range(SKIPPED_MAX), strict=False))
-        self._note(counts, failures, skipped)
+        self._note(report, Making, failures, skipped)
 
     def saved(self, report: SaveReport) -> None:
         """Note what became of a save; called by its own thread."""
-        counts = {name: one for name, one in asdict(report).items() if name not in ("dataset", "version")}
-        self._note({**counts, "seconds": time.monotonic() - self._began_s}, (), ())
+        self._note(report, SaveReport, (), ())
 
     def _note(
         self,
-        counts: dict[str, Any],
+        report: Making,
+        kind: type[Making],
         failures: tuple[FileFailure, ...],
         skipped: tuple[tuple[str, ...], ...],
     ) -> None:
+        names = [one.name for one in fields(kind) if one.name not in ("dataset", "version", "seconds")]
+        counts = {name: getattr(report, name) for name in names}
+        counts["seconds"] = time.monotonic() - self._began_s
         with self._lock:
             self._progress, self._failures, self._skipped = counts, failures, skipped
             self._updated = datetime.now(UTC)

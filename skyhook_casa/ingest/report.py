@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import IngestError, SkyhookError
+from ..making import Making
 from .branches import SkippedBranch
 
 ProgressCallback = Callable[[int, int], None]
@@ -25,24 +26,9 @@ class FileFailure(NamedTuple):
 
 
 @dataclass(slots=True)
-class IngestReport:
+class IngestReport(Making):
     """What an ingest did, or has done so far."""
 
-    dataset: str
-    version: int = 0
-    """The number of the version it made."""
-    files: int = 0
-    events: int = 0
-    """Events of the files."""
-    events_done: int = 0
-    partitions_made: int = 0
-    partitions_reused: int = 0
-    """Partitions that an interrupted run had made, or the store had already."""
-    bytes: int = 0
-    """Bytes of the objects of all partitions."""
-    source_bytes: int = 0
-    """Bytes of the ROOT files."""
-    seconds: float = 0.0
     skipped: dict[str, list[SkippedBranch]] = field(default_factory=dict)
     """Branches that cannot be held, by file."""
     failures: list[FileFailure] = field(default_factory=list)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from skyhook_casa.errors import IngestError, InvalidRequest, QueryCancelled, ServiceLost, SkyhookError
 from skyhook_casa.ingest import IngestReport, ProgressCallback, SkippedBranch
 from skyhook_casa.ingest.report import FileFailure
+from skyhook_casa.making import Making
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.errors import from_error_message
 from skyhook_casa.saving.report import SaveReport
@@ -194,8 +195,7 @@ def _checked(job: pb.IngestJob) -> pb.IngestJob:
 
 def _saved(job: pb.IngestJob) -> SaveReport:
     """Return what a job that keeps an answer did so far."""
-    counts = {one.name: getattr(job, one.name) for one in fields(SaveReport)}
-    return SaveReport(**counts)
+    return SaveReport(**_counts(job, SaveReport))
 
 
 def _report(job: pb.IngestJob) -> IngestReport:
@@ -204,17 +204,9 @@ def _report(job: pb.IngestJob) -> IngestReport:
     skipped: dict[str, list[SkippedBranch]] = {}
     for one in job.skipped:
         skipped.setdefault(one.path, []).append(SkippedBranch(one.name, one.typename, one.reason))
-    return IngestReport(
-        dataset=job.dataset,
-        version=job.version,
-        files=job.files,
-        events=job.events,
-        events_done=job.events_done,
-        partitions_made=job.partitions_made,
-        partitions_reused=job.partitions_reused,
-        bytes=job.bytes,
-        source_bytes=job.source_bytes,
-        seconds=job.seconds,
-        skipped=skipped,
-        failures=failures,
-    )
+    return IngestReport(**_counts(job, Making), skipped=skipped, failures=failures)
+
+
+def _counts(job: pb.IngestJob, kind: type[Making]) -> dict[str, Any]:
+    """Return what a kind of report has under the same names."""
+    return {one.name: getattr(job, one.name) for one in fields(kind)}
