@@ -101,6 +101,14 @@ class Result:
         """
 
     def report(self) -> ScanReport: ...
+    @property
+    def chunks(self) -> int:
+        """As in the report, which takes longer to make; and so the next two."""
+
+    @property
+    def chunks_pruned(self) -> int: ...
+    @property
+    def bytes_read(self) -> int: ...
     def append_answer(self, frame: Any) -> int:
         """Add an object class's answer to a scan; return its cursor (−1: the object is done).
 

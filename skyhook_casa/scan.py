@@ -270,5 +270,4 @@ class Scan:
 
 def _chunks(result: _engine.Result) -> tuple[int, int]:
     """Return the chunks that a result's scans met, and those ruled out."""
-    counts = result.report()
-    return counts["chunks"], counts["chunks_pruned"]
+    return result.chunks, result.chunks_pruned

@@ -173,13 +173,11 @@ class _Run:
 
     def _run_part(self, part: Partition, at: Position) -> Position | None:
         """Work through one partition; return where it stopped if not at its end."""
-        cursor, pruned, pushed = at.cursor, at.pruned, at.pushed
+        cursor, pruned, pushed, result = at.cursor, at.pruned, at.pushed, self._result
         while cursor >= 0:
-            before = self._result.report()
-            cursor = self._worker.run(part, self._result, cursor, self._events_left(), self._bytes_left())
-            after = self._result.report()
-            chunks, without = (after[name] - before[name] for name in ("chunks", "chunks_pruned"))
-            pruned = pruned and chunks == without
+            read = result.chunks - result.chunks_pruned
+            cursor = self._worker.run(part, result, cursor, self._events_left(), self._bytes_left())
+            pruned = pruned and result.chunks - result.chunks_pruned == read
             pushed = pushed or self._worker.pushed
             if cursor >= 0 and self._is_full():
                 return Position(part.index, cursor, pruned, pushed)

@@ -159,11 +159,12 @@ class Worker:
         info, scan = part.object, self._scan(part)
         place = (info.directory_start, info.directory_bytes, result, part.first_event)
         path = self._store.local_path(info.name)
-        before, nbytes = result.report(), result.nbytes
         if path is not None:
+            bytes_before = result.bytes_read
             cursor = scan.run_file(str(path), *place, cursor, events_max, bytes_max)
-            self.bytes_moved += result.report()["bytes_read"] - before["bytes_read"]
+            self.bytes_moved += result.bytes_read - bytes_before
             return cursor
+        before, nbytes = result.report(), result.nbytes
         reader = self._reader_of(part, cursor)
         moved_before = reader.nbytes
         cursor = scan.run_ranges(reader, *place, cursor, events_max, bytes_max, LOOKAHEAD_BYTES)

@@ -310,6 +310,9 @@ NB_MODULE(_engine, m) {
       .def("append", &Result::Append, "other"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("append_piece", &AppendPiece, "other"_a, "report"_a, "rows"_a)
       .def("report", &Report)
+      .def_prop_ro("chunks", [](const Result& r) { return r.report.chunks; })
+      .def_prop_ro("chunks_pruned", [](const Result& r) { return r.report.chunks_pruned; })
+      .def_prop_ro("bytes_read", [](const Result& r) { return r.report.bytes_read; })
       .def("wire_batch", &WireBatchOf, "fields"_a, "start"_a, "stop"_a, "take"_a)
       .def(
           "append_answer",
