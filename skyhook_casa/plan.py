@@ -55,6 +55,7 @@ class Plan:
         self._compiled = compile_query(self._names, query, self._targets)
         self._parts: Partitions | None = None
         self._narrowed = False
+        self._outputs: tuple[Output, ...] | None = None
         self._terms: list[str] | None = None
         self._forget()
         self._check_fill()
@@ -62,7 +63,9 @@ class Plan:
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The columns of the answer, in order."""
-        return tuple(self._derived.titled(output) for output in self._compiled.outputs)
+        if self._outputs is None:
+            self._outputs = tuple(map(self._derived.titled, self._compiled.outputs))
+        return self._outputs
 
     @property
     def pending(self) -> tuple[Pending, ...]:
@@ -253,6 +256,7 @@ class Plan:
 
     def _forget(self) -> None:
         """Begin anew with what depends on the columns that are read."""
+        self._outputs = None
         self._terms = None
         self._divided: dict[tuple[int, ...], MixedProgram] = {}
         self._programs: dict[tuple[int, ...], bytes] = {}

@@ -301,12 +301,12 @@ class EmbeddedBackend(Backend, JobControl):
     # -- questions --------------------------------------------------------------------------
     def ask(self, value: QueryValue, execution: str = "auto") -> Question:
         """See `Backend.ask`."""
-        from skyhook_casa.execution import Choice
+        from skyhook_casa.execution import check_execution
         from skyhook_casa.plan import plan
 
         with self.catalog.steady():
             resolved = plan(self.catalog, value)
-        Choice(resolved, self.store, execution)  # refuses what the store cannot do
+        check_execution(execution, self.store, self.store.url)
         return EmbeddedQuestion(self, resolved, execution)
 
     def close(self) -> None:
