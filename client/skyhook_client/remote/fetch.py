@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
@@ -31,6 +32,8 @@ COLUMN_BYTES: Final = 64 << 10
 """Batches with fewer bytes in each column, on the average, are joined before they are looked at."""
 CLIENTS_MAX: Final = 256
 """Flight servers to which connections are kept."""
+THREADS_MAX: Final = 64
+"""Threads that fetch at the same time, for all queries of a client."""
 REUSED_BYTES: Final = 31 << 20
 """Memory that is given back in pieces up to this size is used again; see `reuse_memory`."""
 OPTIONS: Final = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", SPLIT_BYTES_MAX)]
@@ -42,7 +45,18 @@ class Fetcher:
     def __init__(self) -> None:
         reuse_memory()
         self._clients: OrderedDict[str, fl.FlightClient] = OrderedDict()
+        self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do some work that fetches, in a thread that is kept for the next one.
+
+        Each thread has memory of its own: what comes in a new one comes with page faults.
+        """
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(THREADS_MAX, "fetch")
+            self._pool.submit(work)
 
     def fetch(
         self, ticket: bytes, locations: Iterable[str], nbytes: int, ended: Ended
@@ -85,9 +99,12 @@ class Fetcher:
             raise
 
     def close(self) -> None:
-        """Close the connections; the next fetch makes new ones."""
+        """Close the connections and end the threads; the next fetch makes new ones."""
         with self._lock:
             clients, self._clients = self._clients, OrderedDict()
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
         for client in clients.values():
             client.close()
 

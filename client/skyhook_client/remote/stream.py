@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -87,7 +87,9 @@ class SplitStream:
         self._feed: Feed[Coming] = Feed(AHEAD_BYTES)
         self._coming = iter(self._feed)
         self._ended = Ended()
-        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[Coming] = deque()
+        self._fetches = 0
+        self._lock = threading.Lock()
         self._messages: SimpleQueue[pb.QueryMessage | None] = SimpleQueue()
         self._messages.put(pb.QueryMessage(start=start))
         self._call: Any = channel.query(iter(self._messages.get, None))
@@ -139,8 +141,8 @@ class SplitStream:
         self._messages.put(None)
         self._ended.set()
         self._reader.join(CLOSE_S)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._waiting.clear()
 
     # -- in the thread that reads -------------------------------------------------------------
     def _read(self) -> None:
@@ -183,17 +185,33 @@ class SplitStream:
         self._order.add(split)
         coming = Coming(split)
         if split.ticket:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(FETCHES, "fetch")
-            self._pool.submit(self._unpack, coming, self._fetched(split))
+            self._await_fetch(coming)
         else:
             self._unpack(coming, inline(split))
         return self._feed.put(coming)
+
+    def _await_fetch(self, coming: Coming) -> None:
+        with self._lock:
+            self._waiting.append(coming)
+            if self._fetches == FETCHES:
+                return
+            self._fetches += 1
+        self._fetcher.submit(self._fetch_waiting)
 
     def _fetched(self, split: pb.Split) -> Generator[pa.RecordBatch]:
         # The service itself has what its workers hold, where they cannot be reached.
         locations = [*split.locations, self._channel.flight_location()]
         yield from self._fetcher.fetch(split.ticket, locations, split.nbytes, self._ended)
+
+    # -- in the threads that fetch ------------------------------------------------------------
+    def _fetch_waiting(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._fetches -= 1
+                    return
+                coming = self._waiting.popleft()
+            self._unpack(coming, self._fetched(coming.split))
 
     def _unpack(self, coming: Coming, batches: Generator[pa.RecordBatch]) -> None:
         """Hand over each batch of a split as soon as it is there, while the processor has it at hand."""
