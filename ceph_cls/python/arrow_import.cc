@@ -103,12 +103,8 @@ class Opened {
                                            : static_cast<const uint8_t*>(given) + 4 * lists.offset;
     const int32_t first = Load<int32_t>(offsets);
     const int32_t last = Load<int32_t>(offsets + 4 * events());
-    bool rises;
-    {
-      nb::gil_scoped_release release;
-      rises = Rise(offsets, events());
-    }
-    if (!rises || first < 0 || last > elements.length)
+    // With the lock of Python: it would take as long to get it back.
+    if (!Rise(offsets, events()) || first < 0 || last > elements.length)
       Corrupt("the lists of " + name + " have offsets that do not fit their elements");
     const size_t n = static_cast<size_t>(events()) + 1;
     const Range range{elements.offset + first, last - first};
