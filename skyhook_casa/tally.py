@@ -52,7 +52,8 @@ class Tally:
         if self.weights is not None:
             lines.append(("weights", f"{self.sum_of_weights!r} is the sum of {WEIGHT}"))
         if self.sections is not None:
-            lines.append(("sections", f"{self.sections.sections:,} in {self.sections.runs:,} runs"))
+            plural = "run" if self.sections.runs == 1 else "runs"
+            lines.append(("sections", f"{self.sections.sections:,} in {self.sections.runs:,} {plural}"))
         if self.unknown:
             lines.append(
                 ("unknown", "what no ingest added up: Dataset.tally(count=True) does, tally --count too")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from skyhook_casa.histogram import (
 )
 from skyhook_casa.nanoaod import make_nanoaod
 from skyhook_casa.stores import MemoryStore
+from skyhook_client.histograms import check_hist
 
 CUT = "nMuon >= 1 and MET_pt > 5"
 MET = hist.axis.Regular(40, 0, 80, name="MET_pt")
@@ -215,3 +217,12 @@ def test_every_changed_byte_of_a_description_is_refused_or_harmless() -> None:
                 _engine.Result(["float32", "float32"], [-1, -1], False, bytes(changed))
             except (InvalidRequest, ResourceExhausted):
                 continue
+
+
+def test_without_the_package_of_histograms_one_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "hist", None)
+
+    with pytest.raises(InvalidRequest, match=r"pip install 'skyhook_casa\[plot\]'"):
+        check_hist()

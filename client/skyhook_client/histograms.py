@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -33,6 +34,18 @@ REGION: Final = "region"
 
 Fill = Callable[["Question", Sequence[Histogram]], "Bins"]
 """Runs a question and fills histograms of its outputs."""
+
+
+def check_hist() -> None:
+    """Check that the package `hist` is there.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is not.
+    """
+    if find_spec("hist") is None:
+        raise InvalidRequest("histograms need the package 'hist': pip install 'skyhook_casa[plot]'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,8 +337,9 @@ class Query(Keeping):
         ExpressionError
             If an expression cannot be parsed or typed.
         """
-        from .histograms import Wanted, fill
+        from .histograms import Wanted, check_hist, fill
 
+        check_hist()
         wanted = Wanted.make(axes, bins, range, weight, category)
         return fill(self.question, [wanted], self._fill)[0]
 
@@ -364,8 +365,9 @@ class Query(Keeping):
         InvalidRequest, ExpressionError
             As `hist` does.
         """
-        from .histograms import fill, wanted_of
+        from .histograms import check_hist, fill, wanted_of
 
+        check_hist()
         each = asked.values() if isinstance(asked, Mapping) else asked
         made = fill(self.question, [wanted_of(one, shared) for one in each], self._fill)
         return dict(zip(asked, made, strict=True)) if isinstance(asked, Mapping) else made
