@@ -38,7 +38,7 @@ LARGE_CUT = f"sum({' + '.join(LARGE_TERMS)}) > 1"
 REPETITIONS = 5
 WARM_S = 4.0
 """How long many users ask before their queries are counted: a service starts processes for them."""
-BATCH_BYTES = 2 << 20
+BATCH_BYTES = 3 << 20
 """Of the batches of a stream, as the service has them."""
 
 

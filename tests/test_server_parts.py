@@ -675,6 +675,21 @@ def test_a_split_that_was_never_announced_cannot_be_acknowledged(dataset: Client
     asyncio.run(test())
 
 
+def test_a_client_cannot_hold_what_is_not_there(dataset: Client) -> None:
+    """Its answer would silently lack what it holds by mistake."""
+    partitions = dataset.backend.version("dy").partitions
+    query = Query.make("dy", "event")
+
+    async def test() -> None:
+        held = pb.Held(whole=[pb.PartitionRange(first=1, stop=partitions)])
+        asked(dataset, HandWork(), query, held=held).close()
+        held.whole[0].stop += 1
+        with pytest.raises(InvalidRequest, match=f"at most {partitions} partitions"):
+            asked(dataset, HandWork(), query, held=held)
+
+    asyncio.run(test())
+
+
 def test_a_query_that_was_closed_frees_what_comes_later(dataset: Client) -> None:
     """Its client went away while workers were at it."""
 

@@ -12,7 +12,7 @@ from ingest_helpers import write_root
 from service_fixture import service_client
 
 import skyhook_casa
-from skyhook_casa.errors import MissingColumn, ProtocolError, SkyhookError
+from skyhook_casa.errors import InvalidRequest, MissingColumn, ProtocolError, SkyhookError
 from skyhook_casa.protocol import INLINE_BYTES
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_client import Client
@@ -161,6 +161,21 @@ def test_counts_rows_and_histograms_of_short_queries_need_no_stream(stored: Clie
         lambda client: client.query("one").hist("MET_pt", bins=10, range=(0, 100)).values(flow=True).tolist(),
     ):
         assert ask(served) == ask(stored)
+
+
+@pytest.mark.parametrize("description", [b"abc", b""])
+def test_histograms_that_are_none_are_refused_with_the_question(served: Client, description: bytes) -> None:
+    text = client_question(served)
+    start = pb.QueryStart(query=text, deliver=pb.QueryStart.HISTOGRAMS, histograms=description)
+
+    assert isinstance(served.backend, RemoteBackend)
+    with pytest.raises(InvalidRequest, match="histogram"):
+        served.backend.resolve(start)
+
+
+def client_question(client: Client) -> str:
+    text: str = client.query("one", ["MET_pt"]).question.value.to_json()
+    return text
 
 
 def test_explain_says_who_reads(stored: Client, served: Client) -> None:

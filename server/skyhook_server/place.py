@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -22,9 +23,9 @@ from skyhook_casa.stores import ObjectStore, open_store
 
 from .shelf import Ready, Shelf
 
-BATCH_BYTES: Final = 2 << 20
-"""About how large the record batches of a split are: Flight moves 1 to 8 MiB about equally fast, and the
-client looks at each column of each."""
+BATCH_BYTES: Final = 3 << 20
+"""About how large the record batches of a split are at most: Flight moves 1 to 8 MiB about equally fast, the
+client looks at each, and many libraries of gRPC take no message over 4 MiB unless they are told to."""
 CHOICES_MAX: Final = 256
 """Queries of which a process remembers where their pieces run best."""
 
@@ -137,7 +138,7 @@ class Place:
 
 
 def _pieces(result: _engine.Result) -> list[tuple[int, int]]:
-    """Return where pieces of about `BATCH_BYTES` bytes, with about as many events each, begin and end."""
+    """Return where pieces of about `BATCH_BYTES` at most, with about as many events each, begin and end."""
     events = result.events
-    count = min(max(1, round(result.nbytes / BATCH_BYTES)), events)
+    count = min(max(1, math.ceil(result.nbytes / BATCH_BYTES)), events)
     return list(pairwise(events * piece // count for piece in range(count + 1)))

@@ -11,6 +11,7 @@ from skyhook_casa.catalog import Catalog
 from skyhook_casa.column_sets.derived import ready
 from skyhook_casa.errors import InvalidRequest
 from skyhook_casa.execution import check_execution
+from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.stores import ObjectStore
 from skyhook_casa.work import Work
@@ -111,6 +112,7 @@ class Planner:
         check_execution(start.execution or "auto", self._store, self._store_name)
         if (start.deliver == pb.QueryStart.HISTOGRAMS) != bool(start.histograms):
             raise InvalidRequest("histograms are described if, and only if, they are to be delivered")
+        count_histograms(start.histograms)  # refuses what describes none
 
 
 def _work(prepared: Prepared, start: pb.QueryStart) -> Work:

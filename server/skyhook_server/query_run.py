@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from skyhook_casa.errors import InvalidRequest, QueryCancelled, SkyhookError
-from skyhook_casa.histogram import count_histograms
 from skyhook_casa.protocol import delivery_pb2 as pb
 from skyhook_casa.protocol.held import Held
 from skyhook_casa.split import Split
@@ -74,8 +73,7 @@ class QueryRun:
         self._settings = engine.settings
         self._metrics = engine.metrics
         self._wake = engine.dispatcher.wake
-        count_histograms(start.histograms)  # refuses what is none, before anything runs
-        held = Held.from_message(start.held)
+        held = Held.from_message(start.held, self.plan.version.partitions)
         self.account = Account(query_id, prepared, work, engine.metrics, held)
         self._resumes = bool(start.held.whole or start.held.begun)
         if self._resumes:

@@ -104,10 +104,10 @@ class Held:
         )
 
     @classmethod
-    def from_message(cls, message: pb.Held) -> Held:
-        """Return what a message says. Raises as `merge` does."""
+    def from_message(cls, message: pb.Held, partitions: int = COUNT_MAX) -> Held:
+        """Return what a message says of a dataset of at most so many partitions. Raises as `merge` does."""
         held = cls()
-        held.merge(message)
+        held.merge(message, partitions)
         return held
 
     def missing(self, parts: Sequence[Partition]) -> Sequence[tuple[Partition, Position]]:
