@@ -42,7 +42,7 @@ def bench_met(data: Path, repetitions: int) -> list[dict[str, Any]]:
 
     met = np.memmap(data / MET, np.float32, "r")
     found: list[dict[str, Any]] = []
-    with serving(str(data / "store"), cache_bytes=0) as address:
+    with serving(str(data / "store"), cache_bytes=0) as (address, _):
         client = skyhook_casa.connect(address, progress=False)
         assert client.dataset(DATASET).events == len(met)
         for number in range(repetitions + 1):

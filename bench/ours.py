@@ -75,7 +75,7 @@ class Service(Skyhook):
         from .service import serving
 
         self._running = ExitStack()
-        address = self._running.enter_context(serving(str(store), cache_bytes=0))
+        address, _ = self._running.enter_context(serving(str(store), cache_bytes=0))
         return skyhook_casa.connect(address, progress=False)
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import awkward as ak
+import psutil
 
 import skyhook_casa
 from skyhook_client import Client
@@ -43,8 +44,8 @@ BATCH_BYTES = 3 << 20
 
 
 @contextmanager
-def serving(store: str, **settings: Any) -> Iterator[str]:
-    """Give the address of a service that runs meanwhile."""
+def serving(store: str, **settings: Any) -> Iterator[tuple[str, psutil.Process]]:
+    """Give the address of a service that runs meanwhile, and its process."""
     environment = {f"SKYHOOK_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "skyhook_casa.cli", "--store", store, "serve", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
@@ -57,7 +58,7 @@ def serving(store: str, **settings: Any) -> Iterator[str]:
         assert process.stdout is not None
         found = re.search(r"grpc://\S+", process.stdout.readline())
         assert found is not None, "the service did not start"
-        yield found.group()
+        yield found.group(), psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -125,17 +126,35 @@ def bench_latency(remote: Client, embedded: Client, dataset: str, count: int = 4
             show(f"{label}, {name}: p50, p99", f"{p50:.2f}, {p99:.2f} ms", "10, 40 ms")
 
 
-def bench_concurrent(address: str, store: str, dataset: str, users: int = 32, seconds: float = 8.0) -> None:
-    """Compare what many users get from the service with what each core gets from the embedded engine."""
+def bench_concurrent(
+    remote: Client, process: psutil.Process, store: str, dataset: str, users: int = 32, seconds: float = 8.0
+) -> None:
+    """Compare what many users get from the service with what each core gets from the embedded engine.
+
+    The users have no cores of their own. What the service alone takes for a query says what it could
+    answer if they had.
+    """
     cores = len(os.sched_getaffinity(0))
     for what in ASKS:
-        rates = []
-        for place, count in ((address, users), (store, cores)):
-            command = [sys.executable, "-m", "bench.service", "--user", place, dataset, what]
-            rates.append(_throughput(command, cores, count, seconds))
+        command = [sys.executable, "-m", "bench.service", "--user"]
+        cpu_s, done = _cpu_s(process), remote.status().queries_done
+        served = _throughput([*command, remote.url, dataset, what], cores, users, seconds)
+        cpu_ms = 1000 * (_cpu_s(process) - cpu_s) / (remote.status().queries_done - done)
+        alone = _throughput([*command, store, dataset, what], cores, cores, seconds)
         show(f"{users} users, {what}:", "", "")
-        show(f"  service, {cores} embedded", f"{rates[0]:.0f}, {rates[1]:.0f} /s", "")
-        show("  ratio", f"{rates[0] / rates[1]:.2f}", "0.8")
+        show(f"  service, {cores} embedded", f"{served:.0f}, {alone:.0f} /s", "")
+        show("  ratio", f"{served / alone:.2f}", "0.8")
+        show(
+            "  a query: service without its users, embedded",
+            f"{cpu_ms:.2f}, {1000 * cores / alone:.2f} ms",
+            "",
+        )
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Return the processor time that a process and its children have taken."""
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 def _throughput(command: list[str], processes: int, users: int, seconds: float) -> float:
@@ -298,12 +317,12 @@ def main() -> None:
     parts = given.parts.split(",")
     state_machine(f"dataset {given.dataset} of a store in a directory")
     embedded = skyhook_casa.connect(given.store, progress=False)
-    with serving(given.store) as address:
+    with serving(given.store) as (address, process):
         remote = skyhook_casa.connect(address, progress=False)
         if "latency" in parts:
             bench_latency(remote, embedded, given.dataset)
         if "concurrent" in parts:
-            bench_concurrent(address, given.store, given.dataset)
+            bench_concurrent(remote, process, given.store, given.dataset)
         if "first" in parts:
             bench_first(remote, given.dataset)
         if "long" in parts:
@@ -311,9 +330,10 @@ def main() -> None:
         if "wide" in parts:
             bench_wide(remote, embedded, given.dataset)
     if "kept" in parts:
-        with serving(
-            given.store, cache_bytes="6GiB", held_bytes_max="6GiB", client_bytes_max="6GiB"
-        ) as address:
+        with serving(given.store, cache_bytes="6GiB", held_bytes_max="6GiB", client_bytes_max="6GiB") as (
+            address,
+            _,
+        ):
             bench_wide(skyhook_casa.connect(address, progress=False), embedded, given.dataset)
 
 
